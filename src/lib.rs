@@ -1,0 +1,2 @@
+//! ringmill: JSON events in, truthful acknowledgements out, one core a shard.
+pub use ringmill_core as core;

@@ -1,0 +1,2 @@
+//! argv to command to exit code.
+fn main() {}
