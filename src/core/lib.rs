@@ -14,5 +14,6 @@ extern crate std;
 pub mod ack;
 pub mod json;
 pub mod memory;
+pub mod metrics;
 pub mod reject;
 pub mod wire;

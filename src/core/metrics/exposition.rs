@@ -1,0 +1,1 @@
+//! The figures of all shards as Prometheus text.
