@@ -12,4 +12,5 @@ pub mod testing;
 pub mod walk;
 
 pub use header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, HeaderError, StreamName, crc32c};
+pub use quarantine::{QUARANTINE_HEADER_BYTES, QuarantineStep, QuarantineWalker};
 pub use walk::{Chain, Commit, Damage, Depth, ReadAt, Step, Walker, Why};
