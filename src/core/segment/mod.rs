@@ -13,4 +13,4 @@ pub mod walk;
 
 pub use header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, HeaderError, StreamName, crc32c};
 pub use quarantine::{QUARANTINE_HEADER_BYTES, QuarantineStep, QuarantineWalker};
-pub use walk::{Chain, Commit, Damage, Depth, ReadAt, Step, Walker, Why};
+pub use walk::{Chain, Commit, Damage, Depth, Front, ReadAt, Step, Walker, Why, front};

@@ -529,20 +529,34 @@ impl<R: ReadAt> Walker<R> {
     }
 }
 
-/// The first header of a file, when a sound one stands there.
+/// What stands at the front of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Nothing, or newlines: no commit was ever begun in it, or its first one is lost.
+    Blank,
+    /// A sound header.
+    Header(Header),
+    /// Something else.
+    Spoiled,
+}
+
+/// Looks at the front of a file, for the walk over the one before.
 ///
 /// # Errors
 /// When the source fails.
-pub fn first_header<R: ReadAt>(source: &mut R) -> Result<Option<Header>, R::Error> {
-    let mut line = [0; HEADER_BYTES];
+pub fn front<R: ReadAt>(source: &mut R) -> Result<Front, R::Error> {
+    let mut line = [b'\n'; HEADER_BYTES];
     let mut len = 0;
     while len < line.len() {
         match source.read_at(len as u64, &mut line[len..])? {
-            0 => return Ok(None),
+            0 => break,
             more => len += more,
         }
     }
-    Ok(Header::parse(&line).ok())
+    if blank(&line[..len]) {
+        return Ok(Front::Blank);
+    }
+    Ok(Header::parse(&line[..len]).map_or(Front::Spoiled, Front::Header))
 }
 
 pub(super) fn blank(bytes: &[u8]) -> bool {
