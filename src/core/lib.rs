@@ -21,4 +21,6 @@ pub mod reject;
 pub mod reply;
 pub mod segment;
 pub mod sink;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;
