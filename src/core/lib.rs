@@ -15,4 +15,6 @@ pub mod ack;
 pub mod json;
 pub mod memory;
 pub mod reject;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;
