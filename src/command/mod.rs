@@ -1,0 +1,2 @@
+//! The commands: wiring only.
+pub mod serve;
