@@ -50,7 +50,12 @@ fn serve() -> Clap {
             Kind::Switch => key.help.to_string(),
             _ => format!("{} [default: {}]", key.help, key.default),
         };
-        let arg = Arg::new(key.name).long(key.flag()).env(key.env()).value_name(key.value).help(help).hide_env_values(true);
+        let arg = Arg::new(key.name)
+            .long(key.flag())
+            .env(key.env())
+            .value_name(key.value)
+            .help(help)
+            .hide_env_values(true);
         match key.kind {
             Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
             Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
@@ -72,9 +77,11 @@ fn settings(matches: &ArgMatches) -> Raw {
         };
         raw.set(key, Given { texts, origin });
     }
-    if let (None, Some(level), Some(key)) =
-        (raw.get("log_level"), matches.get_one::<String>(LOG_SHORT).filter(|level| !level.is_empty()), Key::find("log_level"))
-    {
+    if let (None, Some(level), Some(key)) = (
+        raw.get("log_level"),
+        matches.get_one::<String>(LOG_SHORT).filter(|level| !level.is_empty()),
+        Key::find("log_level"),
+    ) {
         raw.set(key, Given { texts: vec![level.clone()], origin: Origin::Env("RINGMILL_LOG".into()) });
     }
     raw
@@ -104,7 +111,10 @@ mod tests {
             ("memory", vec!["1G"], "--memory"),
         ] {
             let given = raw.get(name).unwrap();
-            assert_eq!((given.texts.clone(), given.origin.clone()), (texts.iter().map(ToString::to_string).collect(), Origin::Flag(flag.into())));
+            assert_eq!(
+                (given.texts.clone(), given.origin.clone()),
+                (texts.iter().map(ToString::to_string).collect(), Origin::Flag(flag.into()))
+            );
         }
         assert_eq!(raw.get("sink"), None);
     }

@@ -40,7 +40,8 @@ impl ::log::Log for Logger {
         if self.enabled(record.metadata()) {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let level = record.level().as_str();
-            let line = line(self.format, now.as_millis() as u64, level, record.target(), &record.args().to_string());
+            let line =
+                line(self.format, now.as_millis() as u64, level, record.target(), &record.args().to_string());
             // One write a line, so that lines of several threads do not mix. Nobody is left to tell
             // when standard error is gone.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());

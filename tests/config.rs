@@ -13,7 +13,6 @@ fn serve(args: &[&str], env: &[(&str, &str)]) -> Output {
             command.env_remove(name);
         }
     }
-    // Ports of a server that runs elsewhere on this machine must not matter, so none is the default.
     command.args(["serve", "--dry-run"]).args(args).envs(env.iter().copied()).output().unwrap()
 }
 
@@ -44,6 +43,7 @@ impl Drop for Folder {
     }
 }
 
+/// A server that runs elsewhere on this machine must not matter.
 const ANY_PORT: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
 
 #[test]
@@ -136,6 +136,24 @@ fn refusals_exit_2_and_say_where() {
         assert_eq!(output.status.code(), Some(2), "{args:?} {}", text(&output.stderr));
         for needle in needles {
             assert!(text(&output.stderr).contains(needle), "{args:?}: {needle}\n{}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn logs_go_to_standard_error_in_the_format_asked_for() {
+    let args = [&ANY_PORT[..], &["--sink", "null", "--log-format", "json"]].concat();
+    for (level, code) in [("off", 0), ("debug", 0), ("loud", 2)] {
+        let output = serve(&args, &[("RINGMILL_LOG", level)]);
+        assert_eq!(output.status.code(), Some(code), "{level} {}", text(&output.stderr));
+        if code == 2 {
+            assert!(text(&output.stderr).contains("log_level = loud (environment RINGMILL_LOG)"));
+        } else {
+            assert!(
+                text(&output.stderr).lines().all(|line| line.starts_with('{')),
+                "{}",
+                text(&output.stderr)
+            );
         }
     }
 }

@@ -42,7 +42,9 @@ pub fn failures(plan: &Plan) -> Vec<String> {
 
 fn port(key: &str, address: SocketAddr) -> Result<(), String> {
     let why = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => "the port is taken: stop its owner or choose another (0 for any)".to_string(),
+        io::ErrorKind::AddrInUse => {
+            "the port is taken: stop its owner or choose another (0 for any)".to_string()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_string(),
         io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE".to_string(),
         _ => error.to_string(),
@@ -56,7 +58,10 @@ fn socket(path: &Path) -> Result<(), String> {
         Ok(found) if !found.file_type().is_socket() => fail("something else than a socket stands there"),
         Ok(_) if UnixStream::connect(path).is_ok() => fail("another server listens there"),
         Ok(_) => Ok(()),
-        Err(_) => match path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }) {
+        Err(_) => match path
+            .parent()
+            .map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+        {
             Some(parent) if parent.is_dir() => writable(parent).or_else(|why| fail(&why)),
             _ => fail("its directory does not exist"),
         },
@@ -69,7 +74,9 @@ fn directory(dir: &Path) -> Result<(), String> {
     for above in dir.ancestors() {
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
         match above.metadata() {
-            Ok(found) if !found.is_dir() => return Err(fail(format!("{} is not a directory", above.display()))),
+            Ok(found) if !found.is_dir() => {
+                return Err(fail(format!("{} is not a directory", above.display())));
+            }
             Ok(_) => return writable(above).map_err(fail),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(fail(format!("{}: {error}", above.display()))),

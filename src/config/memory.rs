@@ -42,6 +42,8 @@ pub const RING_BYTES: u64 = 4096 * (64 + 4) + 8192 * 16;
 pub const METRICS_BYTES: u64 = MIB;
 /// The engine's and the driver's state of one connection, beside its buffers.
 pub const CONNECTION_BYTES: u64 = KIB;
+/// A task of the `glommio` driver with its stream and wakers.
+pub const TASK_BYTES: u64 = 4 * KIB;
 /// A glommio executor without its I/O memory: three rings, task queues, a helper thread's stack.
 pub const EXECUTOR_BYTES: u64 = 4 * MIB;
 /// I/O memory of a glommio executor. It serves opening and recovering segments only, so a tenth of
@@ -84,8 +86,17 @@ impl Sizes {
     /// The sum.
     pub fn plan(&self) -> MemoryPlan {
         let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
+        let receive = match self.glommio {
+            false => term(
+                "receive ring",
+                self.receive_buffers,
+                RECEIVE_BUFFER_BYTES,
+                "buffers that the kernel fills",
+            ),
+            true => term("receive buffers", self.connections_max, RECEIVE_BUFFER_BYTES, "one a connection"),
+        };
         let mut per_shard = vec![
-            term("receive ring", self.receive_buffers, RECEIVE_BUFFER_BYTES, "buffers that the kernel fills"),
+            receive,
             term("carry buffers", self.connections_max, CARRY_BYTES, "unfinished requests, one a connection"),
             term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
             term("reply buffers", self.connections_max, REPLY_BYTES, "replies not sent yet"),
@@ -100,6 +111,12 @@ impl Sizes {
             term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
         ];
         if self.glommio {
+            per_shard.push(term(
+                "connection tasks",
+                self.connections_max,
+                TASK_BYTES,
+                "glommio's, one a connection",
+            ));
             per_shard.push(term("commit copy", 1, self.arena_bytes(), "glommio writes from its own buffers"));
         }
         let fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
@@ -191,7 +208,8 @@ pub fn fit(mut sizes: Sizes, fixed: Fixed, bound_bytes: u64) -> Result<Sizes, u6
         spare -= more;
     }
     if !fixed.connections_max {
-        let each = CARRY_BYTES + REPLY_BYTES + CONNECTION_BYTES;
+        let one_more = Sizes { connections_max: sizes.connections_max + 1, ..sizes };
+        let each = one_more.plan().shard_bytes() - sizes.plan().shard_bytes();
         sizes.connections_max += (spare / each).min(connections_wish - sizes.connections_max);
     }
     Ok(sizes)
@@ -206,7 +224,8 @@ impl fmt::Display for MemoryPlan {
         };
         let terms = |out: &mut fmt::Formatter<'_>, terms: &[Term]| {
             terms.iter().try_for_each(|term| {
-                let blocks = format!("{} x {}", term.count, units::bytes(term.each_bytes).replace(" bytes", " B"));
+                let blocks =
+                    format!("{} x {}", term.count, units::bytes(term.each_bytes).replace(" bytes", " B"));
                 row(out, term.name, &blocks, term.bytes(), term.why)
             })
         };
@@ -240,9 +259,10 @@ mod tests {
         let text = plan.to_string();
         let printed = |line: &str| -> Option<u64> { line.get(41..56)?.trim().parse().ok() };
         let rows: Vec<(&str, u64)> =
-            text.lines().filter_map(|line| Some((line[..24].trim(), printed(line)?))).collect();
+            text.lines().filter_map(|line| Some((line.get(..24)?.trim(), printed(line)?))).collect();
         let sum: u64 = rows.iter().take_while(|(name, _)| *name != "sum of a shard").map(|row| row.1).sum();
-        let find = |name: &str| rows.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("{name}\n{text}")).1;
+        let find =
+            |name: &str| rows.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("{name}\n{text}")).1;
         assert_eq!(find("sum of a shard"), sum);
         assert_eq!(find("total"), 2 * sum + PROCESS_BYTES);
         assert_eq!(plan.total_bytes(), 2 * sum + PROCESS_BYTES);
@@ -259,14 +279,21 @@ mod tests {
         for bound in [least, least + 1, least + 50 * MIB, total - 1] {
             let sizes = fit(DEFAULT, Fixed::default(), bound).unwrap();
             assert!(sizes.plan().total_bytes() <= bound);
-            assert!(sizes.connections_max >= CONNECTIONS_MIN && sizes.body_budget_bytes >= BODY_BUDGET_BYTES_MIN);
+            assert!(
+                sizes.connections_max >= CONNECTIONS_MIN && sizes.body_budget_bytes >= BODY_BUDGET_BYTES_MIN
+            );
         }
         assert_eq!(fit(DEFAULT, Fixed::default(), least - 1), Err(least));
+        let glommio = Sizes { glommio: true, ..DEFAULT };
+        assert!(fit(glommio, Fixed::default(), total - MIB).unwrap().plan().total_bytes() < total);
         let both = Fixed { connections_max: true, body_budget_bytes: true };
         assert_eq!(fit(DEFAULT, both, total - 1), Err(total));
         let one = Fixed { connections_max: true, body_budget_bytes: false };
         let sizes = fit(DEFAULT, one, total - 10 * MIB).unwrap();
-        assert_eq!((sizes.connections_max, sizes.body_budget_bytes), (CONNECTIONS, BODY_BUDGET_BYTES - 5 * MIB));
+        assert_eq!(
+            (sizes.connections_max, sizes.body_budget_bytes),
+            (CONNECTIONS, BODY_BUDGET_BYTES - 5 * MIB)
+        );
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub enum ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::Value { key, value, origin, why } => write!(out, "{key} = {value} ({origin}): {why}"),
+            ConfigError::Value { key, value, origin, why } => {
+                write!(out, "{key} = {value} ({origin}): {why}")
+            }
             ConfigError::File { path, line: 0, why } => write!(out, "{path}: {why}"),
             ConfigError::File { path, line, why } => write!(out, "{path} line {line}: {why}"),
             ConfigError::Machine(why) => out.write_str(why),

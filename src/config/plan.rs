@@ -222,7 +222,10 @@ impl Plan {
         });
         read.distinct(&listen, &listen_lines, admin.flatten());
         if listen.is_empty() && listen_lines.is_empty() && read.errors.is_empty() {
-            read.refuse("listen", "nothing would be listened to: give an address here or in listen_lines".into());
+            read.refuse(
+                "listen",
+                "nothing would be listened to: give an address here or in listen_lines".into(),
+            );
         }
 
         let sink = read.one("sink", "segments:./data", parse_sink).unwrap_or(Sink::Null);
@@ -236,7 +239,8 @@ impl Plan {
             }
         });
         // A sink that was refused already would make a second, misleading error of the level.
-        let sink_refused = read.errors.iter().any(|error| matches!(error, ConfigError::Value { key, .. } if key == "sink"));
+        let sink_refused =
+            read.errors.iter().any(|error| matches!(error, ConfigError::Value { key, .. } if key == "sink"));
         if sink_refused {
             read.errors.retain(|error| !matches!(error, ConfigError::Value { key, .. } if key == "ack"));
         }
@@ -250,9 +254,11 @@ impl Plan {
         let files_bound = {
             let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
             let listeners = (listen.len() + listen_lines.len()) as u64;
-            (machine.files_max.saturating_sub(FILES_OF_PROCESS) / shards).saturating_sub(FILES_PER_SHARD + listeners)
+            (machine.files_max.saturating_sub(FILES_OF_PROCESS) / shards)
+                .saturating_sub(FILES_PER_SHARD + listeners)
         };
-        let connections_max = read.count("connections_max", memory::CONNECTIONS.min(files_bound.max(1)), 1..=65_536);
+        let connections_max =
+            read.count("connections_max", memory::CONNECTIONS.min(files_bound.max(1)), 1..=65_536);
         if connections_max > files_bound {
             let why = format!(
                 "RLIMIT_NOFILE of {} leaves {files_bound} connections a shard: raise it (`ulimit -n`, LimitNOFILE=) \
@@ -268,10 +274,16 @@ impl Plan {
         }
         let receive_buffers = read.count("receive_buffers", memory::RECEIVE_BUFFERS, 16..=32_768);
         if !receive_buffers.is_power_of_two() {
-            read.refuse("receive_buffers", format!("a power of two is needed, such as {}", receive_buffers.next_power_of_two()));
+            read.refuse(
+                "receive_buffers",
+                format!("a power of two is needed, such as {}", receive_buffers.next_power_of_two()),
+            );
         }
-        let body_budget_bytes =
-            read.bytes("body_budget_bytes", memory::BODY_BUDGET_BYTES, memory::BODY_BUDGET_BYTES_MIN..=1 << 40);
+        let body_budget_bytes = read.bytes(
+            "body_budget_bytes",
+            memory::BODY_BUDGET_BYTES,
+            memory::BODY_BUDGET_BYTES_MIN..=1 << 40,
+        );
         let batch_bytes_max = read.bytes("batch_bytes_max", 8 * MIB, BLOCK_BYTES..=64 * MIB);
         let batch_events_max = read.count("batch_events_max", 65_536, 1..=1 << 24);
         let linger = read.time("linger_us", Duration::ZERO, Duration::ZERO..=Duration::from_secs(1));
@@ -298,7 +310,8 @@ impl Plan {
         };
         // A commit of the fullest arena must fit into one segment.
         let segment_min = (sizes.arena_bytes() + BLOCK_BYTES).next_multiple_of(MIB);
-        let segment_bytes = read.bytes("segment_bytes", (256 * MIB).max(segment_min), segment_min..=SEGMENT_BYTES_MAX);
+        let segment_bytes =
+            read.bytes("segment_bytes", (256 * MIB).max(segment_min), segment_min..=SEGMENT_BYTES_MAX);
         let segment_bytes = segment_bytes & !(BLOCK_BYTES - 1);
         let quarantine_min = 2 * memory::QUARANTINE_ARENA_BYTES;
         let quarantine_bytes = read.bytes("quarantine_bytes", 64 * MIB, quarantine_min..=SEGMENT_BYTES_MAX);
@@ -311,7 +324,8 @@ impl Plan {
             );
             read.refuse("retention_bytes", why);
         }
-        let retention_age = read.time("retention_age_s", Duration::ZERO, Duration::ZERO..=Duration::from_secs(1 << 32));
+        let retention_age =
+            read.time("retention_age_s", Duration::ZERO, Duration::ZERO..=Duration::from_secs(1 << 32));
         let segments = SegmentLimits {
             segment_bytes,
             quarantine_bytes: quarantine_bytes & !(BLOCK_BYTES - 1),
@@ -341,9 +355,15 @@ impl Plan {
         }
 
         let sizes = read.fit(sizes, machine, &mut warnings);
-        let (Some(sizes), Some(cores), true) = (sizes, cores, read.errors.is_empty()) else { return Err(read.errors) };
+        let (Some(sizes), Some(cores), true) = (sizes, cores, read.errors.is_empty()) else {
+            return Err(read.errors);
+        };
         for shard in &cores.shards {
-            if let Some(sibling) = cores.shards.iter().find(|other| shard.siblings.contains(&other.core) && shard.core < other.core) {
+            if let Some(sibling) = cores
+                .shards
+                .iter()
+                .find(|other| shard.siblings.contains(&other.core) && shard.core < other.core)
+            {
                 warnings.push(format!(
                     "shards on cores {} and {} share one physical core: tail latency suffers",
                     shard.core, sibling.core
@@ -424,7 +444,11 @@ impl fmt::Display for Plan {
         let linger = if limits.linger.is_zero() { "none".into() } else { units::time(limits.linger) };
         row(
             "batch",
-            format!("{} or {} events, linger {linger}", units::bytes(limits.batch_bytes_max), limits.batch_events_max),
+            format!(
+                "{} or {} events, linger {linger}",
+                units::bytes(limits.batch_bytes_max),
+                limits.batch_events_max
+            ),
         )?;
         if let Sink::Segments(_) = self.sink {
             let keep = |kept: Option<String>| kept.unwrap_or("all".into());
@@ -468,7 +492,12 @@ impl Reader<'_> {
         self.errors.push(ConfigError::Value { key: name.into(), value, origin: given.origin.clone(), why });
     }
 
-    fn one<T>(&mut self, name: &str, default: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    fn one<T>(
+        &mut self,
+        name: &str,
+        default: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let parsed = parse(self.raw.text(name).unwrap_or(default));
         parsed.map_err(|why| self.refuse(name, why)).ok()
     }
@@ -532,7 +561,9 @@ impl Reader<'_> {
                 Some(_) if !unix => Err("Unix sockets take lines only: use listen_lines".into()),
                 Some("") => Err("no path behind `unix:`".into()),
                 // The kernel's address holds 108 bytes with the closing zero.
-                Some(path) if path.len() > 107 => Err("the path of a Unix socket has 107 bytes at most".into()),
+                Some(path) if path.len() > 107 => {
+                    Err("the path of a Unix socket has 107 bytes at most".into())
+                }
                 Some(path) => Ok(Listen::Unix(path.into())),
                 None => parse_address(&text).map(Listen::Tcp),
             };
@@ -571,7 +602,8 @@ impl Reader<'_> {
             },
             list => match allowed(list, machine) {
                 Ok(chosen) => {
-                    let apart = |core: &usize| machine.isolated.contains(core) || machine.partition.contains(core);
+                    let apart =
+                        |core: &usize| machine.isolated.contains(core) || machine.partition.contains(core);
                     let isolated = chosen.iter().all(apart);
                     (chosen, isolated, "as configured".to_string())
                 }
@@ -617,7 +649,8 @@ impl Reader<'_> {
         }
         // Without a bound the machine is the bound, and a fifth of it is left to others.
         let total = sizes.plan().total_bytes();
-        let Some(bound) = machine.memory_bytes.map(|bytes| bytes / 5 * 4).filter(|bound| total > *bound) else {
+        let Some(bound) = machine.memory_bytes.map(|bytes| bytes / 5 * 4).filter(|bound| total > *bound)
+        else {
             return Some(sizes);
         };
         match memory::fit(sizes, fixed, bound) {
@@ -668,13 +701,20 @@ fn allowed(list: &str, machine: &Machine) -> Result<Vec<usize>, String> {
     if cores.is_empty() {
         return Err("no core is named; expected a list such as `0-3,5`, or `auto`".into());
     }
-    let wanted = |core: &usize| machine.affinity.contains(core) || machine.isolated.contains(core) || machine.partition.contains(core);
+    let wanted = |core: &usize| {
+        machine.affinity.contains(core) || machine.isolated.contains(core) || machine.partition.contains(core)
+    };
     for core in &cores {
         if !machine.online.contains(core) {
-            return Err(format!("core {core} is not online; online are {}", topology::format_list(&machine.online)));
+            return Err(format!(
+                "core {core} is not online; online are {}",
+                topology::format_list(&machine.online)
+            ));
         }
         if !machine.reachable.iter().any(|reachable| reachable.core == *core) {
-            return Err(format!("core {core} is outside the cpuset of this process: widen cpuset.cpus or `--cpuset-cpus`"));
+            return Err(format!(
+                "core {core} is outside the cpuset of this process: widen cpuset.cpus or `--cpuset-cpus`"
+            ));
         }
         if !wanted(core) {
             return Err(format!(
@@ -700,7 +740,9 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
-        return Err(format!("not an address; `127.0.0.1:{port}` for this machine only, `0.0.0.0:{port}` for all"));
+        return Err(format!(
+            "not an address; `127.0.0.1:{port}` for this machine only, `0.0.0.0:{port}` for all"
+        ));
     }
     Err("not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`".into())
 }

@@ -5,7 +5,11 @@ const GIB: u64 = 1 << 30;
 
 /// Cores 0–3, two of which share one physical core; everything allowed.
 fn machine() -> Machine {
-    let core = |core: usize| Core { core, siblings: if core >= 2 { vec![5 - core] } else { vec![] }, node: Some(core / 2) };
+    let core = |core: usize| Core {
+        core,
+        siblings: if core >= 2 { vec![5 - core] } else { vec![] },
+        node: Some(core / 2),
+    };
     Machine {
         online: vec![0, 1, 2, 3],
         affinity: vec![0, 1, 2, 3],
@@ -81,40 +85,100 @@ fn good_values_are_taken() {
 #[test]
 fn each_refusal_names_key_value_bound_and_line() {
     for (toml, text) in [
-        ("listen = \"8080\"", "listen = 8080 (a.toml line 1): `8080`: not an address; `127.0.0.1:8080` for this machine only, `0.0.0.0:8080` for all"),
-        ("listen = \"host:80\"", "listen = host:80 (a.toml line 1): `host:80`: not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`"),
-        ("listen = \"127.0.0.1:99999\"", "listen = 127.0.0.1:99999 (a.toml line 1): `127.0.0.1:99999`: not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`"),
-        ("listen = \"unix:/x\"", "listen = unix:/x (a.toml line 1): `unix:/x`: Unix sockets take lines only: use listen_lines"),
+        (
+            "listen = \"8080\"",
+            "listen = 8080 (a.toml line 1): `8080`: not an address; `127.0.0.1:8080` for this machine only, `0.0.0.0:8080` for all",
+        ),
+        (
+            "listen = \"host:80\"",
+            "listen = host:80 (a.toml line 1): `host:80`: not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`",
+        ),
+        (
+            "listen = \"127.0.0.1:99999\"",
+            "listen = 127.0.0.1:99999 (a.toml line 1): `127.0.0.1:99999`: not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`",
+        ),
+        (
+            "listen = \"unix:/x\"",
+            "listen = unix:/x (a.toml line 1): `unix:/x`: Unix sockets take lines only: use listen_lines",
+        ),
         ("listen_lines = \"unix:\"", "listen_lines = unix: (a.toml line 1): `unix:`: no path behind `unix:`"),
         ("listen = \"127.0.0.1:9090\"", "admin = (default) (the default): 127.0.0.1:9090 is given twice"),
-        ("listen = \"none\"", "listen = none (a.toml line 1): nothing would be listened to: give an address here or in listen_lines"),
-        ("admin = \"x\"", "admin = x (a.toml line 1): not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`"),
-        ("\nsink = \"kafka:a:9092/t\"", "sink = kafka:a:9092/t (a.toml line 2): kafka is not in this build yet: use segments or null"),
+        (
+            "listen = \"none\"",
+            "listen = none (a.toml line 1): nothing would be listened to: give an address here or in listen_lines",
+        ),
+        (
+            "admin = \"x\"",
+            "admin = x (a.toml line 1): not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`",
+        ),
+        (
+            "\nsink = \"kafka:a:9092/t\"",
+            "sink = kafka:a:9092/t (a.toml line 2): kafka is not in this build yet: use segments or null",
+        ),
         ("sink = \"segments:\"", "sink = segments: (a.toml line 1): no directory behind `segments:`"),
         ("sink = \"file\"", "sink = file (a.toml line 1): not a sink; expected segments:DIR or null"),
-        ("sink = \"null\"\nack = \"durable\"", "ack = durable (a.toml line 2): the sink null reaches `accepted` at most"),
-        ("ack = \"replicated\"", "ack = replicated (a.toml line 1): the sink segments:./data reaches `durable` at most"),
-        ("ack = \"sure\"", "ack = sure (a.toml line 1): not a level; expected `accepted`, `written`, `durable` or `replicated`"),
-        ("sink = \"x\"\nack = \"durable\"", "sink = x (a.toml line 1): not a sink; expected segments:DIR or null"),
+        (
+            "sink = \"null\"\nack = \"durable\"",
+            "ack = durable (a.toml line 2): the sink null reaches `accepted` at most",
+        ),
+        (
+            "ack = \"replicated\"",
+            "ack = replicated (a.toml line 1): the sink segments:./data reaches `durable` at most",
+        ),
+        (
+            "ack = \"sure\"",
+            "ack = sure (a.toml line 1): not a level; expected `accepted`, `written`, `durable` or `replicated`",
+        ),
+        (
+            "sink = \"x\"\nack = \"durable\"",
+            "sink = x (a.toml line 1): not a sink; expected segments:DIR or null",
+        ),
         ("cores = 7", "cores = 7 (a.toml line 1): core 7 is not online; online are 0-3"),
         ("cores = \"1-\"", "cores = 1- (a.toml line 1): `` is not a core number"),
-        ("cores = \"\"", "cores =  (a.toml line 1): no core is named; expected a list such as `0-3,5`, or `auto`"),
+        (
+            "cores = \"\"",
+            "cores =  (a.toml line 1): no core is named; expected a list such as `0-3,5`, or `auto`",
+        ),
         ("driver = \"epoll\"", "driver = epoll (a.toml line 1): expected `uring`, `glommio` or `auto`"),
-        ("log_level = \"loud\"", "log_level = loud (a.toml line 1): expected `off`, `error`, `warn`, `info`, `debug` or `trace`"),
+        (
+            "log_level = \"loud\"",
+            "log_level = loud (a.toml line 1): expected `off`, `error`, `warn`, `info`, `debug` or `trace`",
+        ),
         ("connections_max = 0", "connections_max = 0 (a.toml line 1): at least 1 is needed"),
         ("connections_max = 70_000", "connections_max = 70000 (a.toml line 1): at most 65536 is allowed"),
-        ("connections_max = -1", "connections_max = -1 (a.toml line 1): not a count; a count is a whole number, with or without k, M"),
-        ("receive_buffers = 1000", "receive_buffers = 1000 (a.toml line 1): a power of two is needed, such as 1024"),
-        ("body_budget_bytes = \"8MiB\"", "body_budget_bytes = 8MiB (a.toml line 1): at least 16 MiB is needed"),
+        (
+            "connections_max = -1",
+            "connections_max = -1 (a.toml line 1): not a count; a count is a whole number, with or without k, M",
+        ),
+        (
+            "receive_buffers = 1000",
+            "receive_buffers = 1000 (a.toml line 1): a power of two is needed, such as 1024",
+        ),
+        (
+            "body_budget_bytes = \"8MiB\"",
+            "body_budget_bytes = 8MiB (a.toml line 1): at least 16 MiB is needed",
+        ),
         ("batch_bytes_max = \"1G\"", "batch_bytes_max = 1G (a.toml line 1): at most 64 MiB is allowed"),
         ("linger_us = \"2s\"", "linger_us = 2s (a.toml line 1): at most 1s is allowed"),
-        ("head_timeout_s = \"soon\"", "head_timeout_s = soon (a.toml line 1): not a time; a time is a whole number of s, or one with us, ms, s, m, h, d"),
+        (
+            "head_timeout_s = \"soon\"",
+            "head_timeout_s = soon (a.toml line 1): not a time; a time is a whole number of s, or one with us, ms, s, m, h, d",
+        ),
         ("drain_timeout_s = 31", "drain_timeout_s = 31 (a.toml line 1): at most 30s is allowed"),
         ("segment_bytes = \"1MiB\"", "segment_bytes = 1MiB (a.toml line 1): at least 10 MiB is needed"),
         ("quarantine_bytes = 5", "quarantine_bytes = 5 (a.toml line 1): at least 2 MiB is needed"),
-        ("retention_bytes = \"1GiB\"", "retention_bytes = 1GiB (a.toml line 1): at least 1536 MiB is needed, two segments for each of 3 shard(s); 0 keeps everything"),
-        ("memory = \"lots\"", "memory = lots (a.toml line 1): not a size; a size is a whole number of bytes, with or without k, M, G, KiB, MiB, GiB"),
-        ("poll = \"x\"\nidle_timeout_s = 0", "poll = x (a.toml line 1): expected `on`, `off` or `auto`\nidle_timeout_s = 0 (a.toml line 2): at least 10ms is needed"),
+        (
+            "retention_bytes = \"1GiB\"",
+            "retention_bytes = 1GiB (a.toml line 1): at least 1536 MiB is needed, two segments for each of 3 shard(s); 0 keeps everything",
+        ),
+        (
+            "memory = \"lots\"",
+            "memory = lots (a.toml line 1): not a size; a size is a whole number of bytes, with or without k, M, G, KiB, MiB, GiB",
+        ),
+        (
+            "poll = \"x\"\nidle_timeout_s = 0",
+            "poll = x (a.toml line 1): expected `on`, `off` or `auto`\nidle_timeout_s = 0 (a.toml line 2): at least 10ms is needed",
+        ),
     ] {
         assert_eq!(refused(toml, &machine()), text, "{toml}");
     }
@@ -165,8 +229,9 @@ fn what_the_machine_lacks_is_said() {
     assert_eq!(plan.limits.connections_max, 1024 - 96 - 32 - 1);
     assert!(plan.warnings[0].starts_with("RLIMIT_NOFILE of 1024 leaves 895 connections a shard"));
     assert!(
-        refused("cores = 1\nconnections_max = 896", &few)
-            .starts_with("connections_max = 896 (a.toml line 2): RLIMIT_NOFILE of 1024 leaves 895 connections")
+        refused("cores = 1\nconnections_max = 896", &few).starts_with(
+            "connections_max = 896 (a.toml line 2): RLIMIT_NOFILE of 1024 leaves 895 connections"
+        )
     );
     let small = Machine { memory_bytes: Some(GIB / 4), ..machine() };
     let plan = Plan::derive(&raw("cores = 1"), &small).unwrap();
@@ -191,7 +256,9 @@ fn memory_is_a_bound() {
 #[test]
 fn the_printed_plan_names_everything() {
     let text = derive("").to_string();
-    for needle in ["http             127.0.0.1:8080\n", "shard 2          core 3 node 1 siblings 2\n", "  total "] {
+    for needle in
+        ["http             127.0.0.1:8080\n", "shard 2          core 3 node 1 siblings 2\n", "  total "]
+    {
         assert!(text.contains(needle), "{needle}\n{text}");
     }
 }

@@ -4,7 +4,7 @@
 //! they cannot drift apart. Nothing here knows what a value means beyond its kind.
 use super::{ConfigError, Origin};
 use std::collections::BTreeMap;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 /// What kind of value a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +55,26 @@ impl Key {
     }
 }
 
-const fn key(name: &'static str, kind: Kind, value: &'static str, default: &'static str, help: &'static str) -> Key {
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    value: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Key {
     Key { name, kind, value, default, help }
 }
 
 /// Every setting, in the order of the help.
 pub const KEYS: &[Key] = &[
     key("config", Kind::Text, "FILE", "none", "TOML file with the settings below, under the same names"),
-    key("listen", Kind::List, "ADDR", "127.0.0.1:8080", "Take events over HTTP here; repeatable; `none` for no HTTP"),
+    key(
+        "listen",
+        Kind::List,
+        "ADDR",
+        "127.0.0.1:8080",
+        "Take events over HTTP here; repeatable; `none` for no HTTP",
+    ),
     key("listen_lines", Kind::List, "ADDR|unix:PATH", "none", "Take events as NDJSON lines here; repeatable"),
     key("admin", Kind::Text, "ADDR|none", "127.0.0.1:9090", "Metrics, health, status and page"),
     key("sink", Kind::Text, "segments:DIR|null", "segments:./data", "Where events go"),
@@ -73,29 +85,89 @@ pub const KEYS: &[Key] = &[
         "the sink's highest",
         "Acknowledge at `accepted`, `written` or `durable` when a request names no level",
     ),
-    key("cores", Kind::List, "LIST|auto", "auto", "One shard a core, pinned: `0-3,5`; `auto`: the isolated ones, or all but one"),
+    key(
+        "cores",
+        Kind::List,
+        "LIST|auto",
+        "auto",
+        "One shard a core, pinned: `0-3,5`; `auto`: the isolated ones, or all but one",
+    ),
     key("driver", Kind::Text, "NAME", "auto", "How sockets are driven: `uring`, `glommio` or `auto`"),
     key("memory", Kind::Bytes, "BYTES", "derived", "Bound on all buffers of all shards"),
-    key("dry_run", Kind::Switch, "BOOL", "false", "Check configuration and machine, print the plan, exit 0 or 2"),
+    key(
+        "dry_run",
+        Kind::Switch,
+        "BOOL",
+        "false",
+        "Check configuration and machine, print the plan, exit 0 or 2",
+    ),
     key("log_format", Kind::Text, "FORMAT", "text", "Log lines as `text` or `json`"),
-    key("log_level", Kind::Text, "LEVEL", "info", "Log from `error`, `warn`, `info`, `debug` or `trace` up, or `off`; RINGMILL_LOG says the same"),
-    key("connections_max", Kind::Count, "N", "1024, less where memory or descriptors are short", "Connections a shard holds"),
-    key("poll", Kind::Text, "WHEN", "auto", "Spin instead of sleeping: `on`, `off`, `auto` (on isolated cores)"),
+    key(
+        "log_level",
+        Kind::Text,
+        "LEVEL",
+        "info",
+        "Log from `error`, `warn`, `info`, `debug` or `trace` up, or `off`; RINGMILL_LOG says the same",
+    ),
+    key(
+        "connections_max",
+        Kind::Count,
+        "N",
+        "1024, less where memory or descriptors are short",
+        "Connections a shard holds",
+    ),
+    key(
+        "poll",
+        Kind::Text,
+        "WHEN",
+        "auto",
+        "Spin instead of sleeping: `on`, `off`, `auto` (on isolated cores)",
+    ),
     key("receive_buffers", Kind::Count, "N", "1024", "Receive buffers of 16 KiB a shard, a power of two"),
-    key("body_budget_bytes", Kind::Bytes, "BYTES", "64 MiB, less where memory is short", "Memory a shard has for bodies beyond 64 KiB"),
+    key(
+        "body_budget_bytes",
+        Kind::Bytes,
+        "BYTES",
+        "64 MiB, less where memory is short",
+        "Memory a shard has for bodies beyond 64 KiB",
+    ),
     key("batch_bytes_max", Kind::Bytes, "BYTES", "8 MiB", "Seal a batch at this size"),
     key("batch_events_max", Kind::Count, "N", "65536", "Seal a batch at this many events"),
     key("linger_us", Kind::Time("us"), "TIME", "0", "Wait this long for more events before a commit"),
     key("shed_after_ms", Kind::Time("ms"), "TIME", "1s", "Answer 503 to what waited this long for room"),
     key("segment_bytes", Kind::Bytes, "BYTES", "256 MiB", "Size of a segment file"),
-    key("retention_bytes", Kind::Bytes, "BYTES", "none", "Delete the oldest segments beyond this total; `0` never"),
+    key(
+        "retention_bytes",
+        Kind::Bytes,
+        "BYTES",
+        "none",
+        "Delete the oldest segments beyond this total; `0` never",
+    ),
     key("retention_age_s", Kind::Time("s"), "TIME", "none", "Delete segments older than this; `0` never"),
-    key("quarantine_bytes", Kind::Bytes, "BYTES", "64 MiB", "Size of a quarantine file, of which a shard keeps two"),
+    key(
+        "quarantine_bytes",
+        Kind::Bytes,
+        "BYTES",
+        "64 MiB",
+        "Size of a quarantine file, of which a shard keeps two",
+    ),
     key("head_timeout_s", Kind::Time("s"), "TIME", "5s", "A request's head must be complete after this"),
     key("body_floor_bytes_per_s", Kind::Bytes, "BYTES", "1 KiB", "A body must arrive at least this fast"),
     key("idle_timeout_s", Kind::Time("s"), "TIME", "60s", "Close a connection that is idle for this long"),
-    key("reply_timeout_s", Kind::Time("s"), "TIME", "30s", "Close a connection that does not read its reply for this long"),
-    key("drain_timeout_s", Kind::Time("s"), "TIME", "30s", "Give up draining after this on SIGTERM or SIGINT"),
+    key(
+        "reply_timeout_s",
+        Kind::Time("s"),
+        "TIME",
+        "30s",
+        "Close a connection that does not read its reply for this long",
+    ),
+    key(
+        "drain_timeout_s",
+        Kind::Time("s"),
+        "TIME",
+        "30s",
+        "Give up draining after this on SIGTERM or SIGINT",
+    ),
     key("lines.replies", Kind::Switch, "BOOL", "false", "Answer lines with one JSON line per settled batch"),
 ];
 
@@ -178,12 +250,19 @@ impl TomlReader<'_> {
                         }
                         Some(_) => self.refuse(key.name, written, line, "given twice".into()),
                         None => {
-                            let why = format!("{} {} cannot stand here; expected {}", article(found.type_str()), found.type_str(), expected(key.kind));
+                            let why = format!(
+                                "{} {} cannot stand here; expected {}",
+                                article(found.type_str()),
+                                found.type_str(),
+                                expected(key.kind)
+                            );
                             self.refuse(key.name, written, line, why);
                         }
                     }
                 }
-                (None, DeValue::Table(inner)) if KEYS.iter().any(|key| key.name.starts_with(&format!("{full}."))) => {
+                (None, DeValue::Table(inner))
+                    if KEYS.iter().any(|key| key.name.starts_with(&format!("{full}."))) =>
+                {
                     self.table(&format!("{full}."), inner);
                 }
                 (None, _) => {
@@ -212,18 +291,24 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
         (Kind::List, DeValue::Array(values)) => {
             let each = values.iter().map(|value| match value.get_ref() {
                 DeValue::String(text) => Some(text.to_string()),
-                DeValue::Integer(number) => Some(number.to_string()),
+                DeValue::Integer(number) => Some(decimal(number)),
                 _ => None,
             });
             return each.collect();
         }
-        (Kind::List | Kind::Bytes | Kind::Time(_) | Kind::Count, DeValue::Integer(number)) => number.to_string(),
+        (Kind::List | Kind::Bytes | Kind::Time(_) | Kind::Count, DeValue::Integer(number)) => decimal(number),
         _ => return None,
     };
     Some(match kind {
         Kind::List => one.split(',').map(|part| part.trim().to_string()).collect(),
         _ => vec![one],
     })
+}
+
+/// An integer in whatever base as decimal text; one beyond all bounds stays as written, to be refused later.
+fn decimal(number: &DeInteger<'_>) -> String {
+    i128::from_str_radix(number.as_str(), number.radix())
+        .map_or(number.to_string(), |value| value.to_string())
 }
 
 fn article(noun: &str) -> &'static str {
@@ -303,9 +388,18 @@ mod tests {
     fn toml_is_refused_with_lines() {
         for (text, errors) in [
             ("lisen = \"a\"", vec!["a.toml line 1: unknown key `lisen`; did you mean `listen`?"]),
-            ("\n\nsegment-byte = 1", vec!["a.toml line 3: unknown key `segment_byte`; did you mean `segment_bytes`?"]),
-            ("head_timeout = 1", vec!["a.toml line 1: unknown key `head_timeout`; did you mean `head_timeout_s`?"]),
-            ("config = \"b\"", vec!["a.toml line 1: unknown key `config`; `ringmill serve --help` lists the keys"]),
+            (
+                "\n\nsegment-byte = 1",
+                vec!["a.toml line 3: unknown key `segment_byte`; did you mean `segment_bytes`?"],
+            ),
+            (
+                "head_timeout = 1",
+                vec!["a.toml line 1: unknown key `head_timeout`; did you mean `head_timeout_s`?"],
+            ),
+            (
+                "config = \"b\"",
+                vec!["a.toml line 1: unknown key `config`; `ringmill serve --help` lists the keys"],
+            ),
             ("xyz = 1", vec!["a.toml line 1: unknown key `xyz`; `ringmill serve --help` lists the keys"]),
             (
                 "[lines]\nreplys = true\n[other]\na = 1",
@@ -324,10 +418,20 @@ mod tests {
             ),
             (
                 "lines.replies = \"yes\"",
-                vec!["lines.replies = \"yes\" (a.toml line 1): a string cannot stand here; expected true or false"],
+                vec![
+                    "lines.replies = \"yes\" (a.toml line 1): a string cannot stand here; expected true or false",
+                ],
             ),
-            ("listen = [1.5]", vec!["listen = [1.5] (a.toml line 1): an array cannot stand here; expected a string or an array of strings"]),
-            ("listen-lines = \"a\"\nlisten_lines = \"b\"", vec!["listen_lines = \"b\" (a.toml line 2): given twice"]),
+            (
+                "listen = [1.5]",
+                vec![
+                    "listen = [1.5] (a.toml line 1): an array cannot stand here; expected a string or an array of strings",
+                ],
+            ),
+            (
+                "listen-lines = \"a\"\nlisten_lines = \"b\"",
+                vec!["listen_lines = \"b\" (a.toml line 2): given twice"],
+            ),
         ] {
             let got: Vec<_> =
                 Raw::from_toml(text, "a.toml").unwrap_err().iter().map(ToString::to_string).collect();

@@ -35,8 +35,9 @@ const TIMES_NS: [(&str, u64); 7] = [
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let unit = unit.to_ascii_lowercase();
-    scaled(number, SIZES.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale))
-        .ok_or_else(|| "not a size; a size is a whole number of bytes, with or without k, M, G, KiB, MiB, GiB".into())
+    scaled(number, SIZES.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale)).ok_or_else(|| {
+        "not a size; a size is a whole number of bytes, with or without k, M, G, KiB, MiB, GiB".into()
+    })
 }
 
 /// A time from `250us`, `5s`, `1h`; a plain number counts in `unit` (`us`, `ms`, `s` …).
@@ -48,7 +49,9 @@ pub fn parse_time(text: &str, unit: &str) -> Result<Duration, String> {
     let given = if given.is_empty() { unit } else { given };
     scaled(number, TIMES_NS.iter().find(|(name, _)| *name == given).map(|(_, scale)| *scale))
         .map(Duration::from_nanos)
-        .ok_or_else(|| format!("not a time; a time is a whole number of {unit}, or one with us, ms, s, m, h, d"))
+        .ok_or_else(|| {
+            format!("not a time; a time is a whole number of {unit}, or one with us, ms, s, m, h, d")
+        })
 }
 
 /// A count from `1024`, `50k`, `2M` (powers of 1000).
@@ -79,7 +82,10 @@ pub fn bytes(count: u64) -> String {
 /// A time with the largest unit that divides it: `5s`.
 pub fn time(time: Duration) -> String {
     let ns = time.as_nanos();
-    let found = TIMES_NS.iter().rev().find(|(_, scale)| ns >= u128::from(*scale) && ns.is_multiple_of(u128::from(*scale)));
+    let found = TIMES_NS
+        .iter()
+        .rev()
+        .find(|(_, scale)| ns >= u128::from(*scale) && ns.is_multiple_of(u128::from(*scale)));
     found.map_or("0".into(), |(name, scale)| format!("{}{name}", ns / u128::from(*scale)))
 }
 
@@ -156,7 +162,9 @@ mod tests {
         {
             assert_eq!(bytes(count), text);
         }
-        for (span, text) in [(Duration::ZERO, "0"), (Duration::from_secs(90), "90s"), (Duration::from_secs(120), "2m")] {
+        for (span, text) in
+            [(Duration::ZERO, "0"), (Duration::from_secs(90), "90s"), (Duration::from_secs(120), "2m")]
+        {
             assert_eq!(time(span), text);
         }
     }

@@ -13,8 +13,9 @@ pub fn current() -> io::Result<Vec<usize>> {
     let mut mask = [0u64; WORDS];
     // SAFETY: the kernel writes at most `size_of_val(&mask)` bytes to `mask`, which lives across the call;
     // `cpu_set_t` is a plain bit mask, of which this is a longer one.
-    let failed =
-        unsafe { libc::sched_getaffinity(0, size_of_val(&mask), mask.as_mut_ptr().cast::<libc::cpu_set_t>()) };
+    let failed = unsafe {
+        libc::sched_getaffinity(0, size_of_val(&mask), mask.as_mut_ptr().cast::<libc::cpu_set_t>())
+    };
     if failed != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -32,9 +32,9 @@ pub fn uring(root: &Path) -> Uring {
     wanted.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
     match wanted.build(2) {
         Ok(_) => Uring::Full,
-        Err(error) => {
-            Uring::Basic(format!("the kernel refuses rings with deferred task work ({error}); they need Linux 6.1"))
-        }
+        Err(error) => Uring::Basic(format!(
+            "the kernel refuses rings with deferred task work ({error}); they need Linux 6.1"
+        )),
     }
 }
 

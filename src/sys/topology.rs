@@ -227,7 +227,10 @@ mod tests {
                 "invalid",
                 vec![
                     group,
-                    ("sys/fs/cgroup/fast/app/cpuset.cpus.partition", "isolated invalid (Cpu list in cpuset.cpus not exclusive)\n"),
+                    (
+                        "sys/fs/cgroup/fast/app/cpuset.cpus.partition",
+                        "isolated invalid (Cpu list in cpuset.cpus not exclusive)\n",
+                    ),
                     ("sys/fs/cgroup/fast/app/cpuset.cpus.effective", "4-5\n"),
                 ],
                 vec![],
