@@ -57,7 +57,7 @@ struct Times {
     p90: Option<f64>,
     p99: Option<f64>,
     p999: Option<f64>,
-    max: f64,
+    max: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -136,14 +136,15 @@ fn us(ns: u64) -> f64 {
 
 fn times(stages: &Stages, stage: Stage) -> Times {
     let quantile = |q| stages.quantile_ns(stage, q).map(us);
+    let count = stages.count(stage);
     Times {
-        count: stages.count(stage),
+        count,
         sum: us(stages.sum_ns(stage)),
         p50: quantile(0.5),
         p90: quantile(0.9),
         p99: quantile(0.99),
         p999: quantile(0.999),
-        max: us(stages.max_ns(stage)),
+        max: (count > 0).then(|| us(stages.max_ns(stage))),
     }
 }
 

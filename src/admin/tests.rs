@@ -138,6 +138,7 @@ fn a_healthy_server_says_so_everywhere() {
     assert_eq!(shard["gauges"]["events_in_flight"], 2);
     assert_eq!(shard["books"]["balanced"], true);
     assert_eq!(shard["stages_us"]["read"]["p50"], Value::Null);
+    assert_eq!(shard["stages_us"]["read"]["max"], Value::Null);
     assert!((shard["stages_us"]["sink"]["p999"].as_f64().unwrap() - 1_000.0).abs() < 10.0);
     assert_eq!(shard["slowest"][0]["total_us"], 5.5);
     assert_eq!(status["total"]["counters"]["events_received"], 20);

@@ -6,7 +6,7 @@ use super::{Counters, Gauges, STAGES, ShardSnapshot};
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-/// The `Content-Type` of what [`write`] makes.
+/// The `Content-Type` of what [`write()`] makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the buckets: nanoseconds, and the same in seconds as the label `le` says it.
