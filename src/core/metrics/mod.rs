@@ -2,8 +2,8 @@
 //!
 //! [`Metrics`] belongs to the shard's engine, which increments its plain fields as it goes: no atomics,
 //! no locks, no allocation after [`Metrics::new`]. Whoever wants to look hands the shard an empty
-//! [`ShardSnapshot`] that *they* allocated; the shard copies its figures into it (a few memory copies, about
-//! 170 KiB) and sends it back. So a scrape shares nothing with the shard and costs it no allocation.
+//! [`ShardSnapshot`] that *they* allocated; the shard copies its figures into it (memory copies of about
+//! 170 KiB, some 3 µs) and sends it back. So a scrape shares nothing with the shard and costs it no allocation.
 //!
 //! - [`counters`]: what happened, one table for the struct, its sums and every listing;
 //! - [`stages`]: where a request's time went;
