@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod ack;
+pub mod engine;
 pub mod json;
 pub mod memory;
 pub mod reject;
