@@ -3,9 +3,10 @@
 //! An event is a JSON object (RFC 8259, UTF-8) of at most [`MAX_EVENT_BYTES`], nested at most
 //! [`MAX_DEPTH`] deep. Nothing is converted, so numbers have any size and keys may repeat.
 //!
-//! `frame` finds the events of a body and asks a fast check about each; whatever that does not vouch for
-//! goes to `strict`, the one authority on what is wrong and where. The fast check may therefore refuse
+//! `frame` finds the events of a body and asks a fast check about each line; whatever that does not vouch
+//! for goes to `strict`, the one authority on what is wrong and where. The fast check may therefore refuse
 //! what is right (simd-json does, for numbers beyond `u64` and `f64`) but never accept what is wrong.
+//! Elements of an array go to `strict` at once, which finds their end in the same pass.
 use core::ops::Range;
 
 mod frame;

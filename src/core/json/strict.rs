@@ -6,8 +6,8 @@
 use super::{Format, MAX_DEPTH, Reason, Scanner, Verdict, frame};
 
 /// Nesting that is followed before a value counts as broken: behind it the kind of each open bracket is no
-/// longer kept. 512 bytes of stack.
-const FOLLOWED_DEPTH: usize = 4096;
+/// longer kept. 128 bytes to clear for each value.
+const FOLLOWED_DEPTH: usize = 1024;
 
 /// Trouble and where it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,8 +342,8 @@ fn utf8_len(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Judges every event by the exact path alone: no memory and no SIMD, several times the instructions.
-/// The oracle that faster scanners are held against.
+/// Judges every event by the exact path alone, without memory. The oracle that faster scanners are held
+/// against; on small events it is itself no slower than simd-json (`examples/scan.rs`).
 #[derive(Debug, Default)]
 pub struct StrictScanner {}
 

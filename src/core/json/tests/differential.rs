@@ -120,7 +120,7 @@ fn value(random: &mut Random, depth: usize, out: &mut Vec<u8>) {
 
 fn object(random: &mut Random, depth: usize, out: &mut Vec<u8>) {
     out.push(b'{');
-    for i in 0..random.below(4) {
+    for i in 0..random.below(if depth == 3 { 7 } else { 4 }) {
         if i > 0 {
             out.extend_from_slice(random.pick::<[u8]>(&[b",", b", "]));
         }

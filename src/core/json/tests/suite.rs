@@ -448,9 +448,14 @@ const BAD_EVENTS: &[&[u8]] = &[
     b"{*}",
 ];
 
+/// How many cases the tables hold, each counted once.
+fn distinct(tables: &[&[&[u8]]]) -> usize {
+    tables.iter().map(|table| table.iter().collect::<std::collections::HashSet<_>>().len()).sum()
+}
+
 #[test]
 fn what_must_be_accepted_is() {
-    assert!(GOOD_VALUES.len() + GOOD_EVENTS.len() >= 95);
+    assert!(distinct(&[GOOD_VALUES, GOOD_EVENTS]) >= 95);
     for value in GOOD_VALUES {
         // A line cannot hold a raw line feed, nor be told apart from two.
         let event = [&b"{\"a\":"[..], value, b"}"].concat();
@@ -475,7 +480,7 @@ fn what_must_be_accepted_is() {
 
 #[test]
 fn what_must_be_refused_is() {
-    assert!(BAD_VALUES.len() + BAD_EVENTS.len() >= 188);
+    assert!(distinct(&[BAD_VALUES, BAD_EVENTS]) >= 188);
     let values = BAD_VALUES.iter().map(|value| [&b"{\"a\":"[..], value, b"}"].concat());
     for event in values.chain(BAD_EVENTS.iter().map(|event| event.to_vec())) {
         for format in [Format::Json, Format::Lines, Format::Sniff] {
