@@ -7,5 +7,10 @@
 //! ends in `}` and a newline and holds no newline, and a reader looks only where a header must stand.
 pub mod header;
 pub mod quarantine;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod walk;
 
 pub use header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, HeaderError, StreamName, crc32c};
+pub use quarantine::{QUARANTINE_HEADER_BYTES, QuarantineStep, QuarantineWalker};
+pub use walk::{Chain, Commit, Damage, Depth, Front, ReadAt, Step, Walker, Why, front};

@@ -2,7 +2,9 @@
 //!
 //! The bytes may hold anything, so an entry can only be found by its length, from the file's beginning on;
 //! after damage the walk takes up again at a block whose header carries the same random file id.
-use super::header::{Crc32c, Fields, HeaderError, Line, NUMBER_MAX};
+use super::header::{BLOCK_BYTES, Crc32c, Fields, HeaderError, Line, NUMBER_MAX};
+use super::walk::{ReadAt, Window, blank};
+use core::{fmt, ops::Range};
 
 /// Length of a quarantine header line with its newline.
 pub const QUARANTINE_HEADER_BYTES: usize = 256;
@@ -107,6 +109,186 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// What a [`QuarantineWalker`] found next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuarantineStep {
+    /// An entry: `range` holds its header, its bytes and the newline behind them.
+    Entry {
+        /// Where it stands.
+        range: Range<u64>,
+    },
+    /// Bytes that are not what they must be; sound entries follow.
+    Damage {
+        /// Where.
+        range: Range<u64>,
+        /// What is wrong.
+        why: QuarantineWhy,
+    },
+    /// The same at the end of the file: entries never finished, or not finished yet.
+    Tail {
+        /// Where, newlines at the end not counted.
+        range: Range<u64>,
+        /// What is wrong.
+        why: QuarantineWhy,
+    },
+    /// Nothing but newlines from here on.
+    End {
+        /// End of the last entry, a multiple of [`BLOCK_BYTES`].
+        used: u64,
+    },
+}
+
+/// A sound entry: the file's id and where the entry stands.
+type Found = (u64, Range<u64>);
+
+/// What is wrong with a quarantine entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuarantineWhy {
+    /// Where a header must stand is none.
+    Header(HeaderError),
+    /// The header is of another shard or another file.
+    Foreign,
+    /// The file ends within the entry.
+    Short,
+    /// Header and bytes do not match their checksum, or no newline closes them.
+    Checksum,
+    /// The fill behind the last entry of a commit is not all newlines.
+    Padding,
+}
+
+impl fmt::Display for QuarantineWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            QuarantineWhy::Header(error) => error.fmt(f),
+            QuarantineWhy::Foreign => f.write_str("an entry of another shard or file stands here"),
+            QuarantineWhy::Short => f.write_str("the file ends within an entry"),
+            QuarantineWhy::Checksum => f.write_str("the entry does not match its crc32c"),
+            QuarantineWhy::Padding => f.write_str("the fill behind the entries is not newlines"),
+        }
+    }
+}
+
+/// Walks one quarantine file in constant memory. [`step`](QuarantineWalker::step) until it gives `None`.
+#[derive(Debug)]
+pub struct QuarantineWalker<R> {
+    window: Window<R>,
+    shard: u32,
+    file: Option<u64>,
+    at: u64,
+    done: bool,
+}
+
+impl<R: ReadAt> QuarantineWalker<R> {
+    /// Bytes read at a time, and the memory that a walk takes.
+    pub const WINDOW_BYTES: usize = 256 << 10;
+
+    /// A walk over `source`, a quarantine file of `shard`.
+    pub fn new(source: R, shard: u32) -> QuarantineWalker<R> {
+        let window = Window::new(source, Self::WINDOW_BYTES);
+        QuarantineWalker { window, shard, file: None, at: 0, done: false }
+    }
+
+    /// Up to `want` bytes from `offset` on; fewer when the window holds no more, or at the file's end.
+    ///
+    /// # Errors
+    /// When the source fails.
+    pub fn bytes(&mut self, offset: u64, want: usize) -> Result<&[u8], R::Error> {
+        self.window.at(offset, want)
+    }
+
+    /// After `Tail` or `End`: looks at the same place again, where an entry may have been finished by then.
+    pub fn retry(&mut self) {
+        self.window.forget();
+        self.done = false;
+    }
+
+    /// The next finding; `None` behind `Tail` and `End`.
+    ///
+    /// # Errors
+    /// When the source fails. The step can be tried again.
+    pub fn step(&mut self) -> Result<Option<QuarantineStep>, R::Error> {
+        if self.done {
+            return Ok(None);
+        }
+        let block = BLOCK_BYTES as u64;
+        // Behind an entry comes another, or newlines up to the next block.
+        let edge = self.at.next_multiple_of(block);
+        if self.at < edge && self.window.at(self.at, 1)?.first() != Some(&b'{') {
+            let fill = (edge - self.at) as usize;
+            let found = self.window.at(self.at, fill)?;
+            if found.len() < fill || !blank(found) {
+                return self.unsound(QuarantineWhy::Padding).map(Some);
+            }
+            self.at = edge;
+        }
+        match self.entry(self.at)? {
+            Ok((file, range)) => {
+                (self.file, self.at) = (Some(file), range.end);
+                Ok(Some(QuarantineStep::Entry { range }))
+            }
+            Err(why) => self.unsound(why).map(Some),
+        }
+    }
+
+    fn entry(&mut self, at: u64) -> Result<Result<Found, QuarantineWhy>, R::Error> {
+        let (shard, expected) = (self.shard, self.file);
+        let (entry, mut crc, sum) = match Entry::parse(self.window.at(at, QUARANTINE_HEADER_BYTES)?) {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(QuarantineWhy::Header(error))),
+        };
+        if entry.shard != shard || expected.is_some_and(|file| file != entry.file) {
+            return Ok(Err(QuarantineWhy::Foreign));
+        }
+        let (file, body) = (entry.file, at + QUARANTINE_HEADER_BYTES as u64);
+        let end = body + u64::from(entry.length);
+        let mut from = body;
+        while from < end {
+            let piece = self.window.up_to(from, end)?;
+            if piece.is_empty() {
+                return Ok(Err(QuarantineWhy::Short));
+            }
+            crc.update(piece);
+            from += piece.len() as u64;
+        }
+        let close = self.window.at(end, 1)?.first().copied();
+        Ok(match close {
+            None => Err(QuarantineWhy::Short),
+            Some(b'\n') if crc.value() == sum => Ok((file, at..end + 1)),
+            Some(_) => Err(QuarantineWhy::Checksum),
+        })
+    }
+
+    fn unsound(&mut self, why: QuarantineWhy) -> Result<QuarantineStep, R::Error> {
+        let (start, block_bytes) = (self.at, BLOCK_BYTES as u64);
+        let (mut at, mut junk_end) = (start, start);
+        loop {
+            let edge = (at + 1).next_multiple_of(block_bytes);
+            let bytes = self.window.at(at, (edge - at) as usize)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != b'\n').filter(|_| !blank(bytes)) {
+                junk_end = at + last as u64 + 1;
+            }
+            // Refused bytes may hold anything, but not the random id of the file that they will stand in.
+            if at > start
+                && self.file.is_some()
+                && bytes.starts_with(QUARANTINE_START)
+                && self.entry(at)?.is_ok()
+            {
+                self.at = at;
+                return Ok(QuarantineStep::Damage { range: start..at, why });
+            }
+            at = edge;
+        }
+        self.done = true;
+        if junk_end == start {
+            return Ok(QuarantineStep::End { used: start });
+        }
+        Ok(QuarantineStep::Tail { range: start..junk_end, why })
+    }
+}
+
 fn plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
@@ -145,5 +327,47 @@ mod tests {
             }
             line[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    #[test]
+    fn a_file_is_walked_by_lengths_and_flips_are_located() {
+        use crate::segment::testing::quarantine;
+        let mut bytes = std::vec![];
+        quarantine(&mut bytes, 2, 0xabc, &[("bad", b"{\"a\n"), ("worse", b"\n\n\n"), ("empty", b"")]);
+        let forged = bytes.clone();
+        let first_end = bytes.len() as u64;
+        quarantine(&mut bytes, 2, 0xabc, &[("holds another file", &forged)]);
+        let second_end = bytes.len() as u64;
+        quarantine(&mut bytes, 2, 0xabc, &[("last", b"x")]);
+        let sound = bytes.len();
+        bytes.resize(sound + 2 * BLOCK_BYTES, b'\n');
+        let walk = |bytes: &[u8]| {
+            let mut walker = QuarantineWalker::new(bytes, 2);
+            let mut steps = std::vec![];
+            while let Some(step) = walker.step().unwrap() {
+                steps.push(step);
+                assert!(steps.len() < 50);
+            }
+            steps
+        };
+        let steps = walk(&bytes);
+        assert_eq!(steps.len(), 6, "{steps:?}");
+        assert_eq!(steps[5], QuarantineStep::End { used: sound as u64 });
+        for at in (0..bytes.len()).filter(|at| at % 7 == 0 || at % BLOCK_BYTES < 300) {
+            bytes[at] ^= 1 << (at % 8);
+            let found = walk(&bytes).into_iter().any(|step| match step {
+                QuarantineStep::Damage { range, .. } | QuarantineStep::Tail { range, .. } => {
+                    range.contains(&(at as u64))
+                }
+                _ => false,
+            });
+            assert!(found, "byte {at}: {:?}", walk(&bytes));
+            bytes[at] ^= 1 << (at % 8);
+        }
+        bytes[first_end as usize + 3] ^= 1;
+        let steps = walk(&bytes);
+        assert!(
+            matches!(&steps[3], QuarantineStep::Damage { range, .. } if range.start == first_end && range.end <= second_end)
+        );
     }
 }
