@@ -113,17 +113,17 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A mebibyte and a block of newlines, from which an aligned step can be taken.
+/// Newlines for one step and a block more, so that the step can be aligned.
 struct Newlines(Vec<u8>);
 
 impl Newlines {
-    fn new() -> Newlines {
-        Newlines(vec![b'\n'; STEP_BYTES + BLOCK_BYTES])
+    fn new(step_bytes: usize) -> Newlines {
+        Newlines(vec![b'\n'; step_bytes + BLOCK_BYTES])
     }
 
     fn step(&self) -> &[u8] {
         let skip = self.0.as_ptr().align_offset(BLOCK_BYTES);
-        &self.0[skip..skip + STEP_BYTES]
+        &self.0[skip..skip + self.0.len() - BLOCK_BYTES]
     }
 }
 
@@ -138,7 +138,8 @@ pub fn prepare<V: Volume>(
     capacity: u64,
     between: impl FnMut(Duration),
 ) -> io::Result<V::File> {
-    prepare_from(&Newlines::new(), volume, kind, number, capacity, between)
+    let step = STEP_BYTES.min(capacity as usize);
+    prepare_from(&Newlines::new(step), volume, kind, number, capacity, between)
 }
 
 fn prepare_from<V: Volume>(
@@ -163,9 +164,10 @@ fn prepare_from<V: Volume>(
         let mut offset = 0;
         while offset < capacity {
             let started = Instant::now();
-            let step = (capacity - offset).min(STEP_BYTES as u64) as usize;
-            write_all_at(&file, offset, &newlines.step()[..step])?;
-            offset += step as u64;
+            let step = newlines.step();
+            let step = &step[..step.len().min((capacity - offset) as usize)];
+            write_all_at(&file, offset, step)?;
+            offset += step.len() as u64;
             between(started.elapsed());
         }
         file.sync()?;
@@ -230,7 +232,7 @@ impl Keeper {
         let work = Work {
             shards,
             options,
-            newlines: Newlines::new(),
+            newlines: Newlines::new(STEP_BYTES),
             inbox: receiver,
             jobs: VecDeque::new(),
             open: HashMap::new(),

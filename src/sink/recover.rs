@@ -15,7 +15,8 @@
 //!
 //! The order of effects lets a start that dies in the middle be repeated: cut and sync, oldest first, then
 //! remove, then sync the directory. What is kept is synced even when nothing was cut, because the last run
-//! may have died between write and flush, and the next commits must never outlive what they build on.
+//! may have died between write and flush, and the next commits must never outlive what they build on. The
+//! last commit is written again before: had its flush failed, a second one would succeed and mean nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,7 @@ use ringmill_core::segment::quarantine::{Entry as Refused, QUARANTINE_HEADER_BYT
 use ringmill_core::sink::{FileKind, Resume};
 
 use super::name::Name;
-use super::volume::{Entry, Volume, VolumeFile, read_full_at};
+use super::volume::{Entry, Volume, VolumeFile, read_full_at, write_all_at};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 const HEADER: u64 = HEADER_BYTES as u64;
@@ -173,7 +174,10 @@ pub fn recover<V: Volume>(volume: &V, shard: u32) -> Result<(Resume, Report), Re
         if let Some(last) = scan.ends.last() {
             walked += 1;
             plan.report.segments += 1;
-            end.get_or_insert(*last);
+            if end.is_none() {
+                plan.rewrite = Some((name, last.start..last.end));
+                end = Some(*last);
+            }
         }
     }
     if !foreign.is_empty() {
@@ -202,6 +206,9 @@ pub fn recover<V: Volume>(volume: &V, shard: u32) -> Result<(Resume, Report), Re
         if file.len().map_err(cut)? > *used {
             file.truncate(*used).map_err(cut)?;
         }
+        if let Some((_, range)) = plan.rewrite.as_ref().filter(|(last, _)| last == name) {
+            rewrite(&file, range).map_err(|e| io_error(volume, "write again the last commit of", name, e))?;
+        }
         file.sync().map_err(|e| io_error(volume, "sync", name, e))?;
     }
     for name in &plan.remove {
@@ -220,6 +227,22 @@ pub fn recover<V: Volume>(volume: &V, shard: u32) -> Result<(Resume, Report), Re
         next_quarantine: found.last_quarantine + 1,
     };
     Ok((resume, plan.report))
+}
+
+/// Puts the same bytes in the same place.
+fn rewrite(file: &impl VolumeFile, range: &Range<u64>) -> io::Result<()> {
+    let mut at = range.start;
+    let mut step = vec![0; WINDOW_BYTES.min((range.end - range.start) as usize)];
+    while at < range.end {
+        let want = step.len().min((range.end - at) as usize);
+        let got = read_full_at(file, at, &mut step[..want])?;
+        if got == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        write_all_at(file, at, &step[..got])?;
+        at += got as u64;
+    }
+    Ok(())
 }
 
 fn io_error<V: Volume>(volume: &V, verb: &str, name: &str, error: io::Error) -> RecoverError {
@@ -303,6 +326,8 @@ struct Plan {
     /// Files that are synced, and cut to that length where they are longer.
     cut: Vec<(String, u64)>,
     remove: Vec<String>,
+    /// The last commit of all.
+    rewrite: Option<(String, Range<u64>)>,
     /// Findings newest first until the end.
     report: Report,
 }
