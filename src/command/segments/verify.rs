@@ -237,9 +237,7 @@ fn look_up(receipt: &Receipt, hash: Hash, shard: &super::directory::Shard) -> Re
         {
             ControlFlow::Break(Err(damage_line(name, damage)))
         }
-        Visit::Step(_, _, Step::Tail { range, why }) => {
-            ControlFlow::Break(Err(tail_line(name, range, why)))
-        }
+        Visit::Step(_, _, Step::Tail { range, why }) => ControlFlow::Break(Err(tail_line(name, range, why))),
         Visit::Failed(_, offset, error) => {
             ControlFlow::Break(Err(format!("cannot be read from byte {offset} on: {error}")))
         }
