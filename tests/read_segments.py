@@ -7,7 +7,7 @@ read_segments.py --quarantine DIR   prints the quarantined entries as stored
 """
 import hashlib, json, mmap, os, re, sys
 
-HEAD, QUARANTINE_HEAD, BLOCK, ZERO = 384, 256, 4096, "0" * 64
+HEAD, QUARANTINE_HEAD, BLOCK = 384, 256, 4096
 KEYS = "ringmill shard stream seq events bytes commit left time_ms file crc32c prev head".split()
 BYTE = [0] * 256
 for i in range(256):
@@ -176,8 +176,11 @@ def quarantine(path, out):
             if crc32c(covered) != int(h["crc32c"], 16) or data[end:end + 1] != b"\n" or file not in (None, h["file"]):
                 raise ValueError("checksum")
         except (ValueError, KeyError, TypeError) as bad:
-            print(f"damaged: {path} from byte {at} on: {bad}", file=sys.stderr)
-            return count, 1
+            id = f'"file":"{file}"'.encode()
+            more = range((at // BLOCK + 1) * BLOCK, len(data), BLOCK)
+            later = any(data[q:q + 25].startswith(b'{"ringmill_quarantine":1,') and id in data[q:q + QUARANTINE_HEAD] for q in more)
+            print(f"{'damaged' if later else 'unfinished'}: {path} from byte {at} on: {bad}", file=sys.stderr)
+            return count, int(later)
         if out:
             out.write(data[at:end + 1])
         at, file, count = end + 1, h["file"], count + 1

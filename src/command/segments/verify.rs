@@ -104,7 +104,9 @@ fn quarantine(
                     let line = format!("damaged: {} bytes {}..{}: {why}", file.name, range.start, range.end);
                     findings.tell(progress, &line);
                 }
-                QuarantineStep::Tail { .. } | QuarantineStep::End { .. } => {}
+                // Being written, or its server died: a refusal was promised to nobody before it was whole.
+                QuarantineStep::Tail { .. } => counts.unfinished += 1,
+                QuarantineStep::End { .. } => {}
             }
         }
         Ok(())
