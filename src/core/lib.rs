@@ -15,4 +15,5 @@ pub mod ack;
 pub mod json;
 pub mod memory;
 pub mod reject;
+pub mod segment;
 pub mod wire;
