@@ -1,5 +1,4 @@
 //! ringmill: JSON events in, truthful acknowledgements out, one core a shard.
-pub mod command;
 pub use ringmill_core as core;
 
 pub mod cli;
