@@ -40,9 +40,9 @@ pub fn command() -> Clap {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
-        .subcommand(SegmentsArgs::augment_args(
-            Clap::new("segments").about("List, print or verify what was stored"),
-        ))
+        .subcommand(
+            SegmentsArgs::augment_args(Clap::new("segments")).about("List, print or verify what was stored"),
+        )
 }
 
 fn serve() -> Clap {
