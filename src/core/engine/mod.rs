@@ -19,7 +19,9 @@ pub enum Action {
     PauseReading,
     /// Take bytes again.
     ResumeReading,
-    /// End it; the slot is free once the driver said so.
+    /// End our side (`shutdown(SHUT_WR)`) and go on receiving.
+    EndWriting,
+    /// Close the socket, then call `released`.
     Close,
 }
 
