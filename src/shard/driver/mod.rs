@@ -31,8 +31,8 @@ pub use crate::sys::ring::Buffers;
 
 /// One shard's logic, as a driver moves it. Calls never block and never wait.
 ///
-/// A driver, each time it wakes, first tells what happened (`open`, `receive`, `receive_end`, `fail`, `sent`,
-/// `io_done`, `mail`, `tick`, `released`), then calls `run`, then takes what is to be done (`next_action`,
+/// A driver, each time it wakes, calls `tick`, then tells what happened (`open`, `receive`, `receive_end`, `fail`,
+/// `sent`, `io_done`, `mail`, `released`), then calls `run`, then takes what is to be done (`next_action`,
 /// `next_io`, `next_request`, `next_send`) until there is none.
 pub trait Logic {
     /// What it asks of the housekeeper.
@@ -48,6 +48,8 @@ pub trait Logic {
     fn receive_end(&mut self, conn: ConnId);
     /// The connection broke; `Action::Close` follows.
     fn fail(&mut self, conn: ConnId);
+    /// No descriptor was left for a connection; accepting rests for a while.
+    fn accept_failed(&mut self);
     /// After `Action::Close`: the socket is closed and nothing is in flight on it; its number is free.
     fn released(&mut self, conn: ConnId);
     /// Bytes for a connection that has none in flight, in place until `sent` or `released`.
@@ -68,17 +70,13 @@ pub trait Logic {
     fn mail(&mut self, mail: Self::Mail);
     /// When `tick` is due, in nanoseconds of [`MonotonicClock`](crate::sys::clock::MonotonicClock).
     fn deadline_ns(&self) -> Option<u64>;
-    /// Time passed; may come early.
+    /// Look at the clock. Called once at the start of every wake.
     fn tick(&mut self);
     /// Take no new requests, answer those that came.
     fn drain(&mut self);
-    /// Whether that is done and every connection was released.
-    fn is_drained(&self) -> bool;
+    /// Whether that is done and every connection was released. It may have last requests then.
+    fn is_drained(&mut self) -> bool;
 }
-
-/// How long a socket that we closed for writing is still read and its bytes dropped, so that a reply sent before
-/// all of the request had come is not lost to a reset. Twice a round trip around the world.
-pub const LINGER: Duration = Duration::from_millis(500);
 
 /// How long accepting rests when the process or the system has no descriptor left.
 pub const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -15,6 +15,8 @@ struct Conn {
     open: bool,
     paused: bool,
     ending: bool,
+    ended: bool,
+    lingering: bool,
     closed: bool,
     sending: usize,
     owed: Vec<u8>,
@@ -51,8 +53,13 @@ impl Echo {
         let conn = &mut self.conns[id as usize];
         let idle = conn.owed.is_empty() && conn.sending == 0;
         if conn.open && !conn.closed && idle && (conn.ending || self.draining) {
-            conn.closed = true;
-            self.actions.push_back((id, Action::Close));
+            // A peer that has not ended may still send: ours ends first, theirs ends the connection.
+            if conn.ended {
+                conn.closed = true;
+                self.actions.push_back((id, Action::Close));
+            } else if !std::mem::replace(&mut conn.lingering, true) {
+                self.actions.push_back((id, Action::EndWriting));
+            }
         }
     }
 }
@@ -74,13 +81,18 @@ impl Logic for Echo {
     fn receive(&mut self, id: ConnId, data: &mut [u8]) {
         let conn = &mut self.conns[id as usize];
         assert!(conn.open && !conn.paused, "bytes for a paused connection");
+        if conn.lingering || conn.closed {
+            return;
+        }
         conn.owed.extend_from_slice(data);
         if data.contains(&b'Q') {
             conn.ending = true;
         }
         if data.contains(&b'X') {
             conn.owed.clear();
-            conn.ending = true;
+            conn.closed = true;
+            self.actions.push_back((id, Action::Close));
+            return;
         }
         if conn.owed.len() > OWED_MAX {
             conn.paused = true;
@@ -92,9 +104,12 @@ impl Logic for Echo {
 
     fn receive_end(&mut self, id: ConnId) {
         assert!(!self.conns[id as usize].paused);
-        self.conns[id as usize].ending = true;
+        let conn = &mut self.conns[id as usize];
+        (conn.ending, conn.ended) = (true, true);
         self.close_if_done(id);
     }
+
+    fn accept_failed(&mut self) {}
 
     fn fail(&mut self, id: ConnId) {
         self.failed += 1;
@@ -174,7 +189,7 @@ impl Logic for Echo {
         }
     }
 
-    fn is_drained(&self) -> bool {
+    fn is_drained(&mut self) -> bool {
         self.draining && self.conns.iter().all(|conn| !conn.open)
     }
 }

@@ -179,6 +179,22 @@ fn what_was_sent_before_closing_arrives_though_the_peer_still_sends() {
 }
 
 #[test]
+fn a_close_ends_what_is_in_flight() {
+    both(4, |shard| {
+        for _ in 0..20 {
+            let mut stream = shard.connect();
+            // Not read: a send is stuck when the end comes.
+            let _ = stream.write_all(&[b's'; 200_000]);
+            let _ = stream.write_all(b"X");
+            let mut read = Vec::new();
+            assert!(stream.read_to_end(&mut read).is_err() || read.len() <= 200_001);
+        }
+        assert_eq!(shard.ask(|echo| echo.open_count()), 0);
+        shard.drain();
+    });
+}
+
+#[test]
 fn resets_free_the_slot() {
     both(4, |shard| {
         for _ in 0..40 {
@@ -247,9 +263,11 @@ fn draining_with_idle_connections_ends() {
         stream.read_exact(&mut [0]).unwrap();
         let start = Instant::now();
         let address = shard.address;
-        shard.drain();
-        assert!(start.elapsed() < Duration::from_secs(5));
+        let drain = std::thread::spawn(move || shard.drain());
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        drop(stream);
+        drain.join().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5));
         assert!(TcpStream::connect(address).is_err());
     });
 }

@@ -8,13 +8,12 @@
 //! operations carry a generation beside the number all the same, and one that came late trips an assertion
 //! instead of another connection.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use super::{ACCEPT_REST, Edges, Hosted, LINGER, Listener, Logic, Mailbox, Message};
+use super::{ACCEPT_REST, Edges, Hosted, Listener, Logic, Mailbox, Message};
 use crate::core::engine::{Action, ConnId, IoStep};
 use crate::core::memory::Clock;
 use crate::sys::clock::MonotonicClock;
@@ -32,17 +31,6 @@ const NONE: u16 = u16::MAX;
 /// Bits of a generation within a key, above the connection's 32.
 const GENERATION_MASK: u32 = (1 << 24) - 1;
 
-/// How far a connection is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Closing {
-    /// It lives.
-    No,
-    /// Nothing more is sent once the send in flight ended; what still comes is dropped.
-    Linger,
-    /// Everything on it is being cancelled.
-    Now,
-}
-
 struct Conn {
     /// None while the slot is free.
     socket: Option<OwnedFd>,
@@ -58,11 +46,8 @@ struct Conn {
     starved: bool,
     /// The peer has ended or the socket is broken: no receive any more.
     ended: bool,
-    /// A send failed: no lingering.
-    broken: bool,
-    /// Our side was shut down.
-    shut: bool,
-    closing: Closing,
+    /// The logic has closed it: everything on it is being cancelled.
+    closing: bool,
     /// Buffers that came while paused, oldest first, chained through `Driver::chain`.
     held_first: u16,
     held_last: u16,
@@ -80,9 +65,7 @@ impl Conn {
         paused: false,
         starved: false,
         ended: false,
-        broken: false,
-        shut: false,
-        closing: Closing::No,
+        closing: false,
         held_first: NONE,
         held_last: NONE,
         held_end: None,
@@ -115,10 +98,8 @@ struct Driver<'a, L: Logic> {
     starved: Vec<ConnId>,
     /// Connections to read again, held bytes first.
     resumed: Vec<ConnId>,
-    /// Connections to shut down or release once this wake's sends are queued.
+    /// Closing connections that may be ready to be released.
     leaving: Vec<ConnId>,
-    /// Lingering connections by the end of their time, which is the same for all.
-    lingering: VecDeque<(u64, ConnId, u32)>,
     doors: Vec<Door>,
     mailbox: Mailbox<L>,
     requests: Box<dyn FnMut(L::Request)>,
@@ -141,7 +122,6 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
         starved: Vec::with_capacity(connections),
         resumed: Vec::with_capacity(connections),
         leaving: Vec::with_capacity(connections),
-        lingering: VecDeque::with_capacity(connections),
         doors: listeners
             .into_iter()
             .map(|listener| Door { listener, armed: false, rest_until_ns: None })
@@ -159,7 +139,8 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
     let mut busy = true;
     loop {
         driver.wish();
-        if driver.logic.is_drained() && driver.draining {
+        if driver.draining && driver.logic.is_drained() {
+            driver.ask();
             return Ok(());
         }
         if turns.hosted.is_busy() {
@@ -175,6 +156,7 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
         driver.ring.enter(if busy || bounds.poll { Wait::Look } else { Wait::Block })?;
         driver.ring.reap(&mut completions);
         busy = completions.len() == completions.capacity();
+        driver.logic.tick();
         for completion in completions.drain(..) {
             driver.complete(completion);
         }
@@ -199,7 +181,7 @@ impl<L: Logic> Driver<'_, L> {
                 }
                 self.read_mail();
             }
-            Kind::Timer => self.tick(),
+            Kind::Timer => self.timer_fired(),
             Kind::Control => {}
         }
     }
@@ -224,9 +206,7 @@ impl<L: Logic> Driver<'_, L> {
             while let Some(io) = self.logic.next_io() {
                 self.ring.write(io.file, io.offset, io.bytes, io.sync, io.slot as u64);
             }
-            while let Some(request) = self.logic.next_request() {
-                (self.requests)(request);
-            }
+            self.ask();
             self.send();
             while let Some(id) = self.leaving.pop() {
                 self.leave(id);
@@ -244,11 +224,17 @@ impl<L: Logic> Driver<'_, L> {
         }
     }
 
+    fn ask(&mut self) {
+        while let Some(request) = self.logic.next_request() {
+            (self.requests)(request);
+        }
+    }
+
     fn send(&mut self) {
         while let Some((id, bytes)) = self.logic.next_send() {
             let conn = &mut self.conns[id as usize];
             debug_assert!(!conn.sending, "connection {id} has a send in flight");
-            if conn.closing == Closing::Now || conn.broken || conn.shut {
+            if conn.closing {
                 continue;
             }
             let key = conn.key(id);
@@ -260,29 +246,17 @@ impl<L: Logic> Driver<'_, L> {
     }
 
     fn deadline_ns(&self) -> Option<u64> {
-        let linger = self.lingering.front().map(|&(at_ns, ..)| at_ns);
         let rest = self.doors.iter().filter_map(|door| door.rest_until_ns);
-        rest.chain(linger).chain(self.logic.deadline_ns()).min()
+        rest.chain(self.logic.deadline_ns()).min()
     }
 
-    fn tick(&mut self) {
+    /// Accepts again where it rested. The logic looks at the clock by itself.
+    fn timer_fired(&mut self) {
         let now_ns = self.clock.now_ns();
-        while let Some(&(at_ns, id, generation)) = self.lingering.front() {
-            if at_ns > now_ns {
-                break;
-            }
-            self.lingering.pop_front();
-            let conn = &mut self.conns[id as usize];
-            if conn.generation == generation && conn.socket.is_some() {
-                conn.closing = Closing::Now;
-                self.leave(id);
-            }
-        }
         for door in &mut self.doors {
             door.rest_until_ns.take_if(|until| *until <= now_ns);
         }
         self.open_doors();
-        self.logic.tick();
     }
 
     fn read_mail(&mut self) {
@@ -329,6 +303,7 @@ impl<L: Logic> Driver<'_, L> {
             }
             Err(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 door.rest_until_ns = Some(self.clock.now_ns() + ACCEPT_REST.as_nanos() as u64);
+                self.logic.accept_failed();
             }
             // The connection went before it was taken, or we are draining.
             Err(_) => {}
@@ -347,7 +322,7 @@ impl<L: Logic> Driver<'_, L> {
         let result = completion.result();
         if let Some(buffer) = completion.buffer() {
             let len = result.unwrap_or(0);
-            if conn.closing != Closing::No || len == 0 {
+            if conn.closing || len == 0 {
                 self.ring.give_back(buffer);
             } else if conn.paused || conn.holds() {
                 self.chain[buffer as usize] = (NONE, len as u32);
@@ -375,7 +350,7 @@ impl<L: Logic> Driver<'_, L> {
         if let Some(code) = end {
             let conn = &mut self.conns[id as usize];
             conn.ended = true;
-            if conn.closing == Closing::No {
+            if !conn.closing {
                 if conn.paused || conn.holds() {
                     conn.held_end = Some(code);
                 } else {
@@ -396,10 +371,7 @@ impl<L: Logic> Driver<'_, L> {
     fn end(&mut self, id: ConnId, code: i32) {
         match code {
             0 => self.logic.receive_end(id),
-            _ => {
-                self.conns[id as usize].broken = true;
-                self.logic.fail(id);
-            }
+            _ => self.logic.fail(id),
         }
         self.act();
     }
@@ -410,25 +382,18 @@ impl<L: Logic> Driver<'_, L> {
         assert_eq!(completion.key(), conn.key(id), "a completion of a connection that is gone");
         conn.sending = false;
         match completion.result() {
+            _ if conn.closing => self.leaving.push(id),
             Ok(bytes) => self.logic.sent(id, bytes),
-            Err(_) => {
-                conn.broken = true;
-                if conn.closing == Closing::No {
-                    self.logic.fail(id);
-                }
-            }
+            Err(_) => self.logic.fail(id),
         }
         self.act();
-        if self.conns[id as usize].closing != Closing::No {
-            self.leaving.push(id);
-        }
     }
 
     /// Takes what the logic wants of connections. It only notes and cancels, so it never calls the logic back.
     fn act(&mut self) {
         while let Some((id, action)) = self.logic.next_action() {
             let conn = &mut self.conns[id as usize];
-            if conn.socket.is_none() || conn.closing != Closing::No {
+            if conn.socket.is_none() || conn.closing {
                 continue;
             }
             match action {
@@ -440,16 +405,10 @@ impl<L: Logic> Driver<'_, L> {
                     conn.paused = false;
                     self.resumed.push(id);
                 }
+                Action::EndWriting => shut_down(conn, Shutdown::Write),
                 Action::Close => {
+                    conn.closing = true;
                     self.let_go(id);
-                    let conn = &mut self.conns[id as usize];
-                    if conn.ended || conn.broken {
-                        conn.closing = Closing::Now;
-                    } else {
-                        conn.closing = Closing::Linger;
-                        let until_ns = self.clock.now_ns() + LINGER.as_nanos() as u64;
-                        self.lingering.push_back((until_ns, id, conn.generation));
-                    }
                     self.leaving.push(id);
                 }
             }
@@ -472,7 +431,7 @@ impl<L: Logic> Driver<'_, L> {
     fn resume(&mut self, id: ConnId) {
         loop {
             let conn = &mut self.conns[id as usize];
-            if conn.paused || conn.closing != Closing::No {
+            if conn.paused || conn.closing {
                 return;
             }
             if conn.held_first != NONE {
@@ -494,11 +453,10 @@ impl<L: Logic> Driver<'_, L> {
     /// Receives again if the connection should and does not.
     fn settle(&mut self, id: ConnId) {
         let conn = &self.conns[id as usize];
-        match conn.closing {
-            Closing::No if conn.paused || conn.holds() => {}
-            Closing::Now => self.leaving.push(id),
-            Closing::Linger if conn.ended => self.leaving.push(id),
-            _ => self.receive(id),
+        if conn.closing {
+            self.leaving.push(id);
+        } else if !conn.paused && !conn.holds() {
+            self.receive(id);
         }
     }
 
@@ -520,24 +478,11 @@ impl<L: Logic> Driver<'_, L> {
         }
     }
 
-    /// The next step of a closing connection: no more sends, then no operation, then no socket.
+    /// Closes and releases a closing connection, or cancels what stands in the way.
     fn leave(&mut self, id: ConnId) {
         let conn = &mut self.conns[id as usize];
-        if conn.socket.is_none() || conn.closing == Closing::No {
+        if conn.socket.is_none() || !conn.closing {
             return;
-        }
-        if conn.closing == Closing::Linger {
-            if conn.sending {
-                return;
-            }
-            if conn.ended || conn.broken {
-                conn.closing = Closing::Now;
-            } else {
-                if !std::mem::replace(&mut conn.shut, true) {
-                    shut_down(conn, Shutdown::Write);
-                }
-                return self.receive(id);
-            }
         }
         if conn.receiving || conn.sending {
             // Ends a send whose peer does not read, too.
