@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::testing::Echo;
 use super::*;
 
-const KINDS: [Kind; 1] = [Kind::Uring];
+const KINDS: [Kind; 2] = [Kind::Uring, Kind::Glommio];
 
 struct Shard {
     address: SocketAddr,
@@ -243,15 +243,17 @@ fn requests_go_out_mail_comes_in_and_a_page_is_written_and_synced() {
 #[test]
 fn a_failed_write_is_told_and_its_sync_is_cancelled() {
     both(2, |shard| {
-        let null = std::fs::File::open("/dev/null").unwrap();
-        shard.sender.send(Message::Mail(null.as_raw_fd())).unwrap();
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        shard.sender.send(Message::Mail(full.as_raw_fd())).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         while shard.ask(|echo| echo.steps.len()) < 2 {
             assert!(Instant::now() < until);
         }
         let echo = shard.drain();
-        assert!(matches!(echo.steps[0], (IoStep::Write, Err(_))));
-        assert_eq!(echo.steps[1], (IoStep::Sync, Err(libc::ECANCELED)));
+        assert_eq!(
+            echo.steps,
+            [(IoStep::Write, Err(libc::ENOSPC)), (IoStep::Sync, Err(libc::ECANCELED))]
+        );
     });
 }
 
