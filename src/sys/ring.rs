@@ -585,7 +585,7 @@ fn explain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::memory::Clock;
+    use crate::core::memory::{Clock, Memory};
     use crate::sys::clock::MonotonicClock;
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
