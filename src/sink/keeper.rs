@@ -565,3 +565,7 @@ fn random_id() -> io::Result<u64> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut id)?;
     Ok(u64::from_le_bytes(id))
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;
