@@ -1,9 +1,10 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
+use crate::command::segments::SegmentsArgs;
 use crate::config::{
     Origin,
     raw::{Given, KEYS, Key, Kind, Raw},
 };
-use clap::{Arg, ArgAction, ArgMatches, Command as Clap, parser::ValueSource};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command as Clap, FromArgMatches, parser::ValueSource};
 use std::ffi::OsString;
 
 const LOG_SHORT: &str = "log";
@@ -13,6 +14,8 @@ const LOG_SHORT: &str = "log";
 pub enum Command {
     /// Take events in, with these settings from flags and environment.
     Serve(Raw),
+    /// Look into stored segments.
+    Segments(SegmentsArgs),
 }
 
 /// Parses the arguments, the program's name first. Settings come from [`KEYS`], so that each is a flag, an
@@ -24,6 +27,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     let matches = command().try_get_matches_from(args)?;
     match matches.subcommand() {
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
+        Some(("segments", given)) => SegmentsArgs::from_arg_matches(given).map(Command::Segments),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
 }
@@ -36,6 +40,9 @@ pub fn command() -> Clap {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
+        .subcommand(
+            SegmentsArgs::augment_args(Clap::new("segments")).about("List, print or verify what was stored"),
+        )
 }
 
 fn serve() -> Clap {
@@ -103,7 +110,7 @@ mod tests {
     #[test]
     fn flags_become_settings() {
         let line = "ringmill serve --listen 127.0.0.1:0 --listen [::1]:0,127.0.0.1:1 --lines-replies --dry-run=false --memory 1G";
-        let Command::Serve(raw) = parse(line).unwrap();
+        let Command::Serve(raw) = parse(line).unwrap() else { panic!("not serve") };
         for (name, texts, flag) in [
             ("listen", vec!["127.0.0.1:0", "[::1]:0", "127.0.0.1:1"], "--listen"),
             ("lines.replies", vec!["true"], "--lines-replies"),
@@ -124,6 +131,8 @@ mod tests {
         for (line, needle) in [
             ("ringmill serve --lisen x", "--listen"),
             ("ringmill serv", "serve"),
+            ("ringmill segments cut x", "cat"),
+            ("ringmill segments", "Usage"),
             ("ringmill serve x", "unexpected argument"),
             ("ringmill serve --memory 1 --memory 2", "cannot be used multiple times"),
             ("ringmill serve --memory", "a value is required"),

@@ -23,6 +23,10 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
+        Ok(cli::Command::Segments(args)) => {
+            log::init(log::Format::Text, log::LevelFilter::Info);
+            command::segments::run(&args)
+        }
         // clap prints help to standard output with 0, errors to standard error with 2.
         Err(usage) => usage.exit(),
     }

@@ -12,28 +12,32 @@ pub use args::{SegmentsArgs, SegmentsCommand};
 use directory::Segment;
 use indicatif::{ProgressBar, ProgressStyle};
 use ringmill_core::segment::{Damage, Why};
-use std::io::{self, ErrorKind, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::ops::Range;
 use std::process::ExitCode;
 
-/// Runs the command: 0 done and sound, 1 damaged or failed, 2 bad usage.
+/// Runs the command on standard output: 0 done and sound, 1 damaged or failed, 2 bad usage.
 pub fn run(args: &SegmentsArgs) -> ExitCode {
-    let out = io::stdout().lock();
+    ExitCode::from(run_to(args, io::stdout().lock()))
+}
+
+/// The same with another output; returns the exit code.
+pub fn run_to(args: &SegmentsArgs, out: impl Write) -> u8 {
     let done = match &args.command {
         SegmentsCommand::Ls(args) => ls::ls(args, out),
         SegmentsCommand::Cat(args) => cat::cat(args, out),
         SegmentsCommand::Verify(args) => verify::verify(args, out),
     };
     match done {
-        Ok(0) | Err(Stop::Unread) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+        Ok(0) | Err(Stop::Unread) => 0,
+        Ok(_) => 1,
         Err(Stop::Failed(why)) => {
             complain(&why);
-            ExitCode::from(1)
+            1
         }
         Err(Stop::Usage(why)) => {
             complain(&why);
-            ExitCode::from(2)
+            2
         }
     }
 }

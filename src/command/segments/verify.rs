@@ -104,7 +104,9 @@ fn quarantine(
                     let line = format!("damaged: {} bytes {}..{}: {why}", file.name, range.start, range.end);
                     findings.tell(progress, &line);
                 }
-                QuarantineStep::Tail { .. } | QuarantineStep::End { .. } => {}
+                // Being written, or its server died: a refusal was promised to nobody before it was whole.
+                QuarantineStep::Tail { .. } => counts.unfinished += 1,
+                QuarantineStep::End { .. } => {}
             }
         }
         Ok(())
@@ -237,9 +239,7 @@ fn look_up(receipt: &Receipt, hash: Hash, shard: &super::directory::Shard) -> Re
         {
             ControlFlow::Break(Err(damage_line(name, damage)))
         }
-        Visit::Step(_, _, Step::Tail { range, why }) => {
-            ControlFlow::Break(Err(tail_line(name, range, why)))
-        }
+        Visit::Step(_, _, Step::Tail { range, why }) => ControlFlow::Break(Err(tail_line(name, range, why))),
         Visit::Failed(_, offset, error) => {
             ControlFlow::Break(Err(format!("cannot be read from byte {offset} on: {error}")))
         }
