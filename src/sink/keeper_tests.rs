@@ -46,9 +46,10 @@ impl Running {
         let volumes = dirs.iter().map(|dir| FsVolume::open(&dir.0).expect("open")).collect();
         let (mail_to, mail) = mpsc::channel();
         let (notice_to, notices) = mpsc::channel();
-        let deliver = move |shard, mail| drop(mail_to.send((shard, mail)));
-        let keeper =
-            Keeper::start(volumes, options, || {}, deliver, move |notice| drop(notice_to.send(notice)));
+        let deliver = move |shard, mail| {
+            let _ = mail_to.send((shard, mail));
+        };
+        let keeper = Keeper::start(volumes, options, || {}, deliver, notice);
         Running { keeper: keeper.expect("a thread"), mail, notices }
     }
 
