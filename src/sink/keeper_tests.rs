@@ -49,6 +49,9 @@ impl Running {
         let deliver = move |shard, mail| {
             let _ = mail_to.send((shard, mail));
         };
+        let notice = move |notice| {
+            let _ = notice_to.send(notice);
+        };
         let keeper = Keeper::start(volumes, options, || {}, deliver, notice);
         Running { keeper: keeper.expect("a thread"), mail, notices }
     }
