@@ -336,13 +336,16 @@ impl<V: Volume> Work<V> {
     fn run(mut self) {
         loop {
             self.drain_inbox();
+            if self.closed {
+                // Nobody is left to use a new file.
+                self.jobs.retain(|job| matches!(job.request, Request::Retire { .. }));
+            }
             if let Some(job) = self.next_job() {
                 self.carry_out(job);
                 self.retain();
                 continue;
             }
             if self.closed {
-                // What still waits is for shards that have gone.
                 return;
             }
             let wait = if self.jobs.is_empty() { IDLE_ROUND } else { RETRY_AFTER / 4 };
