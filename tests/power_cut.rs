@@ -406,8 +406,10 @@ impl VolumeFile for SimFile {
                     if let Change::Write { offset: old_offset, bytes: old_bytes } = old {
                         let (from, to) = (*offset, offset + bytes.len());
                         let (old_from, old_to) = (*old_offset, *old_offset + old_bytes.len());
-                        for at in from.max(old_from)..to.min(old_to) {
-                            old_bytes[at - old_from] = bytes[at - from];
+                        let (from_both, to_both) = (from.max(old_from), to.min(old_to));
+                        if from_both < to_both {
+                            let newer = &bytes[from_both - from..to_both - from];
+                            old_bytes[from_both - old_from..to_both - old_from].copy_from_slice(newer);
                         }
                     }
                 }
@@ -611,10 +613,13 @@ fn event(rng: &mut Rng, id: u64) -> Vec<u8> {
 
 // --- the reader ---
 
+/// Events with their sequence numbers, in order.
+type Events = Vec<(u64, Vec<u8>)>;
+
 struct Commit {
     before: Hash,
     last: Hash,
-    events: Vec<(u64, Vec<u8>)>,
+    events: Events,
 }
 
 /// Reads the commit at the front of `bytes`: the commit and its length.
@@ -652,7 +657,7 @@ fn read_commit(bytes: &[u8]) -> Result<(Commit, usize), String> {
 }
 
 /// All events of a recovered directory and the last hash.
-fn read_all(files: &BTreeMap<String, Vec<u8>>) -> Result<(Vec<(u64, Vec<u8>)>, Hash), String> {
+fn read_all(files: &BTreeMap<String, Vec<u8>>) -> Result<(Events, Hash), String> {
     let mut commits: Vec<Commit> = Vec::new();
     let mut unsound: Option<String> = None;
     for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".seg")) {

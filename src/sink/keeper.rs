@@ -336,13 +336,16 @@ impl<V: Volume> Work<V> {
     fn run(mut self) {
         loop {
             self.drain_inbox();
+            if self.closed {
+                // Nobody is left to use a new file.
+                self.jobs.retain(|job| matches!(job.request, Request::Retire { .. }));
+            }
             if let Some(job) = self.next_job() {
                 self.carry_out(job);
                 self.retain();
                 continue;
             }
             if self.closed {
-                // What still waits is for shards that have gone.
                 return;
             }
             let wait = if self.jobs.is_empty() { IDLE_ROUND } else { RETRY_AFTER / 4 };
@@ -565,3 +568,7 @@ fn random_id() -> io::Result<u64> {
     std::fs::File::open("/dev/urandom")?.read_exact(&mut id)?;
     Ok(u64::from_le_bytes(id))
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;

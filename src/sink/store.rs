@@ -205,3 +205,7 @@ fn foreign_or_shards(dir: &Path) -> Result<Vec<u32>, OpenError> {
     shards.sort_unstable();
     Ok(shards)
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
