@@ -12,7 +12,15 @@ extern crate alloc;
 extern crate std;
 
 pub mod ack;
+pub mod batch;
+pub mod engine;
 pub mod json;
 pub mod memory;
+pub mod metrics;
 pub mod reject;
+pub mod reply;
+pub mod segment;
+pub mod sink;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;

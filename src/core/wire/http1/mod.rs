@@ -1,6 +1,34 @@
 //! HTTP/1.1, strict: finds the next request in a connection's bytes, or says why it is refused.
+//!
+//! The rules of the cycle, all of which stand in [`Decoder`]:
+//!
+//! ```text
+//!            head complete             body complete
+//!   Head ───────────────────► Body ───────────────────► Head   (Decoded::Request)
+//!    │                          │
+//!    └──────── malformed, over a limit ────────► Dead          (Decoded::Reject, for ever)
+//! ```
+//!
+//! - The verdict over a request depends on its bytes alone, not on how they were cut: framing first (malformed
+//!   is [`Decoded::Reject`], and the connection ends), then what is asked for ([`Action::Refuse`] keeps it).
+//!   The one exception: who waits for `100 Continue` with a request that will be refused hears so at once.
+//! - Where two readings of a message are possible it is refused, also where the RFC would allow to repair it:
+//!   repairing differently from a proxy in front is how requests are smuggled.
+//! - Nothing behind the present request is read, written or moved.
+//! - A head that arrives in one piece is parsed once; otherwise each byte is looked at a fixed number of times.
+mod chunked;
+mod head;
+pub mod limits;
+mod route;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
 use crate::{ack::Ack, json::Format, reject::Reject};
+use chunked::Chunks;
 use core::ops::Range;
+use head::{BODY_TOO_LONG, Framing, Head, Search};
+use limits::{BODY_BYTES_MAX, REFUSED_BODY_BYTES_MAX};
 
 /// What [`Decoder::decode`] found at the front of the buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +97,147 @@ pub struct Ingest {
 }
 
 /// Finds requests in one connection's bytes. Holds positions only, relative to the buffer's front.
+///
+/// Call [`Decoder::decode`] whenever bytes arrived and again after each request, until it is `Incomplete`:
+///
+/// - after `Incomplete`, truncate the buffer to `keep`, append what arrives, call again;
+/// - after `Request`, use the ranges, then drop `consumed` bytes from the buffer's front;
+/// - after `Reject`, answer and close: every later call says the same.
 #[derive(Debug, Default)]
-pub struct Decoder {}
+pub struct Decoder {
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Before the end of a head.
+    Head(Search),
+    /// The head is complete, the body is not.
+    Body(Head, Body),
+    /// Refused; nothing more is read.
+    Dead(Reject),
+}
+
+/// How far an incomplete body has come.
+#[derive(Debug)]
+enum Body {
+    /// Complete when the buffer holds this many bytes.
+    Until(usize),
+    /// Compacted up to `write`, where what arrives next is expected.
+    Chunked { chunks: Chunks, write: usize },
+}
+
+impl Default for Phase {
+    fn default() -> Phase {
+        Phase::Head(Search::new())
+    }
+}
 
 impl Decoder {
     /// A decoder at the start of a request.
     pub const fn new() -> Decoder {
-        Decoder {}
+        Decoder { phase: Phase::Head(Search::new()) }
     }
 
     /// Looks for one request at the front of `buf`, which holds every byte of this request received so far
     /// (less what compaction removed) and perhaps the beginning of the next.
+    ///
+    /// Only a chunked body is moved, within the bytes of its own request: `buf[consumed..]` is never touched.
     pub fn decode(&mut self, buf: &mut [u8]) -> Decoded {
-        let _ = buf;
-        Decoded::Reject(Reject::new(501, "not_built", "not built yet"))
+        let send_continue = match &mut self.phase {
+            Phase::Head(search) => match search.find(buf) {
+                Ok(Some(head)) => match head.framing {
+                    // The usual request is all there, and nothing needs to be remembered.
+                    Framing::Length(length) if buf.len() - head.end >= length => {
+                        self.phase = Phase::default();
+                        return Decoded::Request(request(head, length, length));
+                    }
+                    _ => match self.begin_body(head, buf.len()) {
+                        Ok(send_continue) => send_continue,
+                        Err(reject) => return self.die(reject),
+                    },
+                },
+                Ok(None) => {
+                    let (keep, in_body) = (buf.len(), false);
+                    return Decoded::Incomplete(Incomplete { keep, wants: 0, in_body, send_continue: false });
+                }
+                Err(reject) => return self.die(reject),
+            },
+            Phase::Body(..) => false,
+            Phase::Dead(reject) => return Decoded::Reject(*reject),
+        };
+        self.continue_body(buf, send_continue)
+    }
+
+    /// Remembers a head whose body is still to come. Returns whether to send `100 Continue`.
+    ///
+    /// # Errors
+    /// The refusal of a request whose body is not worth reading: the client still waits with it, or it is long.
+    #[cold]
+    fn begin_body(&mut self, head: Head, received: usize) -> Result<bool, Reject> {
+        let waits = head.expects_continue && received == head.end;
+        if let Action::Refuse(reject) = head.action {
+            let long = matches!(head.framing, Framing::Length(length) if length > REFUSED_BODY_BYTES_MAX);
+            if waits || long {
+                return Err(reject);
+            }
+        }
+        let body = match head.framing {
+            Framing::Length(length) => Body::Until(head.end + length),
+            Framing::Chunked => Body::Chunked { chunks: Chunks::new(), write: head.end },
+        };
+        self.phase = Phase::Body(head, body);
+        Ok(waits)
+    }
+
+    /// Goes on with a body as far as it has arrived.
+    fn continue_body(&mut self, buf: &mut [u8], send_continue: bool) -> Decoded {
+        let Phase::Body(head, body) = &mut self.phase else { unreachable!("a body follows a head") };
+        let (keep, wants) = match body {
+            Body::Until(end) if buf.len() < *end => (buf.len(), *end),
+            Body::Until(end) => {
+                let length = *end - head.end;
+                return self.complete(length, length);
+            }
+            Body::Chunked { chunks, write } => {
+                let (bytes_max, over) = match head.action {
+                    Action::Refuse(reject) => (REFUSED_BODY_BYTES_MAX, reject),
+                    _ => (BODY_BYTES_MAX, BODY_TOO_LONG),
+                };
+                match chunks.advance(buf, head.end, write, bytes_max, over) {
+                    Ok(None) => (*write, *write + chunks.left() + 2),
+                    Ok(Some(end)) => {
+                        let (length, framed) = (*write - head.end, end - head.end);
+                        return self.complete(length, framed);
+                    }
+                    Err(reject) => return self.die(reject),
+                }
+            }
+        };
+        Decoded::Incomplete(Incomplete { keep, wants, in_body: true, send_continue })
+    }
+
+    /// The remembered request, complete, its body `length` bytes long and `framed` bytes with its framing.
+    fn complete(&mut self, length: usize, framed: usize) -> Decoded {
+        match core::mem::take(&mut self.phase) {
+            Phase::Body(head, _) => Decoded::Request(request(head, length, framed)),
+            _ => unreachable!("only a body completes a request"),
+        }
+    }
+
+    #[cold]
+    fn die(&mut self, reject: Reject) -> Decoded {
+        self.phase = Phase::Dead(reject);
+        Decoded::Reject(reject)
+    }
+}
+
+fn request(head: Head, length: usize, framed: usize) -> Request {
+    Request {
+        consumed: head.end + framed,
+        body: head.end..head.end + length,
+        keep_alive: head.keep_alive,
+        head_only: head.head_only,
+        action: head.action,
     }
 }

@@ -1,0 +1,3 @@
+//! The commands: wiring only.
+pub mod segments;
+pub mod serve;

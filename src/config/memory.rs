@@ -1,0 +1,304 @@
+//! The memory plan: everything that the server holds, as a sum with one term for each consumer.
+//!
+//! Nothing else is allocated once the shards take events, so resident memory stays under the total.
+use super::units;
+use std::fmt;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+/// Bytes of a receive buffer: a burst of 16 pipelined requests of 1 KiB in one completion; with 4 KiB a
+/// deep pipeline cost 12 % more CPU.
+pub const RECEIVE_BUFFER_BYTES: u64 = 16 * KIB;
+/// Receive buffers of a shard: all of 64 busy connections may have 256 KiB on the way.
+pub const RECEIVE_BUFFERS: u64 = 1024;
+/// Bytes of an unfinished request that a connection keeps resident. Larger ones draw on the body budget;
+/// the reservation behind (9 MiB of address space) is not resident and not counted.
+pub const CARRY_BYTES: u64 = 64 * KIB;
+/// The largest body of a request, decoded.
+pub const BODY_BYTES_MAX: u64 = 8 * MIB;
+/// Memory of a shard for the parts of bodies beyond [`CARRY_BYTES`].
+pub const BODY_BUDGET_BYTES: u64 = 64 * MIB;
+/// Two of the largest bodies: with less, two clients could stop each other half way for ever.
+pub const BODY_BUDGET_BYTES_MIN: u64 = 2 * BODY_BYTES_MAX;
+/// Replies of one connection that are not sent yet: a full one with 100 errors takes about 12 KiB.
+pub const REPLY_BYTES: u64 = 16 * KIB;
+/// Batch arenas of a shard: one fills while the other is on its way to the disk.
+pub const ARENAS: u64 = 2;
+/// What an arena holds beyond the largest batch: run headers, and padding to the block.
+pub const ARENA_SLACK_BYTES: u64 = MIB;
+/// A quarantine arena; what does not fit while one is being written is counted and dropped.
+pub const QUARANTINE_ARENA_BYTES: u64 = MIB;
+/// The padded copy that the parser rewrites, its string buffer, index and tape, for the largest document
+/// whose memory is kept for the next one.
+pub const JSON_BYTES: u64 = 16 * MIB;
+/// Verdicts of one request before they are written into its reply: spans of the events of a full body
+/// are streamed, of the refused ones the first are kept, each with reason and place.
+pub const RECORDS_BYTES: u64 = 1229 * KIB;
+/// The driver's ring: 4096 submissions of 64 bytes with their index, 8192 completions of 16.
+pub const RING_BYTES: u64 = 4096 * (64 + 4) + 8192 * 16;
+/// Stage histograms (two significant digits up to a minute), counters, slowest requests, and the copy
+/// that a scrape asks for.
+pub const METRICS_BYTES: u64 = MIB;
+/// The engine's and the driver's state of one connection, beside its buffers.
+pub const CONNECTION_BYTES: u64 = KIB;
+/// A task of the `glommio` driver with its stream and wakers.
+pub const TASK_BYTES: u64 = 4 * KIB;
+/// A glommio executor without its I/O memory: three rings, task queues, a helper thread's stack.
+pub const EXECUTOR_BYTES: u64 = 4 * MIB;
+/// I/O memory of a glommio executor. It serves opening and recovering segments only, so a tenth of
+/// glommio's default does.
+pub const EXECUTOR_IO_BYTES: u64 = MIB;
+/// Program text and data, allocator, admin thread with its runtime, housekeeping thread with its
+/// pre-write buffer: measured at 14 MiB, and a scrape of many shards needs some.
+pub const PROCESS_BYTES: u64 = 32 * MIB;
+/// The fewest connections that a derived plan goes down to.
+pub const CONNECTIONS_MIN: u64 = 16;
+/// Connections of a shard unless told otherwise.
+pub const CONNECTIONS: u64 = 1024;
+
+/// The quantities from which the sum follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Number of shards.
+    pub shards: u64,
+    /// Connections of one shard.
+    pub connections_max: u64,
+    /// Receive buffers of one shard.
+    pub receive_buffers: u64,
+    /// Bytes of one shard for the parts of bodies beyond [`CARRY_BYTES`].
+    pub body_budget_bytes: u64,
+    /// Bytes at which a batch is sealed.
+    pub batch_bytes_max: u64,
+    /// I/O memory of one glommio executor in bytes.
+    pub executor_io_bytes: u64,
+    /// Whether commits are copied into glommio's buffers.
+    pub glommio: bool,
+}
+
+impl Sizes {
+    /// Bytes of one batch arena: the fullest batch and at least the largest body, for a request is
+    /// never torn over two commits.
+    pub fn arena_bytes(&self) -> u64 {
+        self.batch_bytes_max.max(BODY_BYTES_MAX) + ARENA_SLACK_BYTES
+    }
+
+    /// The sum.
+    pub fn plan(&self) -> MemoryPlan {
+        let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
+        let receive = match self.glommio {
+            false => term(
+                "receive ring",
+                self.receive_buffers,
+                RECEIVE_BUFFER_BYTES,
+                "buffers that the kernel fills",
+            ),
+            true => term("receive buffers", self.connections_max, RECEIVE_BUFFER_BYTES, "one a connection"),
+        };
+        let mut per_shard = vec![
+            receive,
+            term("carry buffers", self.connections_max, CARRY_BYTES, "unfinished requests, one a connection"),
+            term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
+            term("reply buffers", self.connections_max, REPLY_BYTES, "replies not sent yet"),
+            term("batch arenas", ARENAS, self.arena_bytes(), "one fills while one is written"),
+            term("quarantine arenas", ARENAS, QUARANTINE_ARENA_BYTES, "refused events on their way"),
+            term("JSON scratch and tape", 1, JSON_BYTES, "the parser's copy and index"),
+            term("error records", 1, RECORDS_BYTES, "verdicts of one request"),
+            term("connection tables", self.connections_max, CONNECTION_BYTES, "engine and driver state"),
+            term("driver ring", 1, RING_BYTES, "submission and completion queues"),
+            term("executor", 1, EXECUTOR_BYTES, "glommio without its I/O memory"),
+            term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
+            term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
+        ];
+        if self.glommio {
+            per_shard.push(term(
+                "connection tasks",
+                self.connections_max,
+                TASK_BYTES,
+                "glommio's, one a connection",
+            ));
+            per_shard.push(term("commit copy", 1, self.arena_bytes(), "glommio writes from its own buffers"));
+        }
+        let fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
+        MemoryPlan { shards: self.shards, per_shard, fixed }
+    }
+}
+
+/// One consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Who holds it.
+    pub name: &'static str,
+    /// How many blocks.
+    pub count: u64,
+    /// Bytes of each.
+    pub each_bytes: u64,
+    /// What it is for.
+    pub why: &'static str,
+}
+
+impl Term {
+    /// Bytes of all its blocks.
+    pub fn bytes(&self) -> u64 {
+        self.count * self.each_bytes
+    }
+}
+
+/// All consumers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Number of shards.
+    pub shards: u64,
+    /// What each shard holds.
+    pub per_shard: Vec<Term>,
+    /// What the process holds once.
+    pub fixed: Vec<Term>,
+}
+
+impl MemoryPlan {
+    /// Bytes of one shard.
+    pub fn shard_bytes(&self) -> u64 {
+        self.per_shard.iter().map(Term::bytes).sum()
+    }
+
+    /// Bytes that do not grow with the shards.
+    pub fn fixed_bytes(&self) -> u64 {
+        self.fixed.iter().map(Term::bytes).sum()
+    }
+
+    /// Bytes of everything.
+    pub fn total_bytes(&self) -> u64 {
+        self.shards * self.shard_bytes() + self.fixed_bytes()
+    }
+}
+
+/// What of the variable quantities the operator fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fixed {
+    /// `connections_max` was given.
+    pub connections_max: bool,
+    /// `body_budget_bytes` was given.
+    pub body_budget_bytes: bool,
+}
+
+/// Shrinks what the operator left open until the sum fits `bound_bytes`; what fits already stays, for a
+/// bound is not a wish.
+///
+/// # Errors
+/// The least bound in bytes that would do.
+pub fn fit(mut sizes: Sizes, fixed: Fixed, bound_bytes: u64) -> Result<Sizes, u64> {
+    if sizes.plan().total_bytes() <= bound_bytes {
+        return Ok(sizes);
+    }
+    let (connections_wish, budget_wish) = (sizes.connections_max, sizes.body_budget_bytes);
+    if !fixed.connections_max {
+        sizes.connections_max = CONNECTIONS_MIN.min(connections_wish);
+    }
+    if !fixed.body_budget_bytes {
+        sizes.body_budget_bytes = BODY_BUDGET_BYTES_MIN.min(budget_wish);
+    }
+    let least = sizes.plan().total_bytes();
+    let Some(spare) = bound_bytes.checked_sub(least) else { return Err(least) };
+    // Half of what is left over the minimum goes to bodies, the rest to connections.
+    let mut spare = spare / sizes.shards;
+    if !fixed.body_budget_bytes {
+        let share = if fixed.connections_max { spare } else { spare / 2 };
+        let more = (share / MIB * MIB).min(budget_wish - sizes.body_budget_bytes);
+        sizes.body_budget_bytes += more;
+        spare -= more;
+    }
+    if !fixed.connections_max {
+        let one_more = Sizes { connections_max: sizes.connections_max + 1, ..sizes };
+        let each = one_more.plan().shard_bytes() - sizes.plan().shard_bytes();
+        sizes.connections_max += (spare / each).min(connections_wish - sizes.connections_max);
+    }
+    Ok(sizes)
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| format!("{:.2}", bytes as f64 / MIB as f64);
+        let row = |out: &mut fmt::Formatter<'_>, name: &str, blocks: &str, bytes: u64, why: &str| {
+            let line = format!("  {name:<22} {blocks:>16} {bytes:>14} {:>10}  {why}", mib(bytes));
+            writeln!(out, "{}", line.trim_end())
+        };
+        let terms = |out: &mut fmt::Formatter<'_>, terms: &[Term]| {
+            terms.iter().try_for_each(|term| {
+                let blocks =
+                    format!("{} x {}", term.count, units::bytes(term.each_bytes).replace(" bytes", " B"));
+                row(out, term.name, &blocks, term.bytes(), term.why)
+            })
+        };
+        writeln!(out, "memory of each shard {:>35} {:>10}", "bytes", "MiB")?;
+        terms(out, &self.per_shard)?;
+        row(out, "sum of a shard", "", self.shard_bytes(), "")?;
+        writeln!(out, "memory of the process")?;
+        row(out, "shards", &format!("{} shard(s)", self.shards), self.shards * self.shard_bytes(), "")?;
+        terms(out, &self.fixed)?;
+        row(out, "total", "", self.total_bytes(), "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: Sizes = Sizes {
+        shards: 2,
+        connections_max: CONNECTIONS,
+        receive_buffers: RECEIVE_BUFFERS,
+        body_budget_bytes: BODY_BUDGET_BYTES,
+        batch_bytes_max: 8 * MIB,
+        executor_io_bytes: EXECUTOR_IO_BYTES,
+        glommio: false,
+    };
+
+    #[test]
+    fn the_total_is_the_sum_of_what_is_printed() {
+        let plan = DEFAULT.plan();
+        let text = plan.to_string();
+        let printed = |line: &str| -> Option<u64> { line.get(41..56)?.trim().parse().ok() };
+        let rows: Vec<(&str, u64)> =
+            text.lines().filter_map(|line| Some((line.get(..24)?.trim(), printed(line)?))).collect();
+        let sum: u64 = rows.iter().take_while(|(name, _)| *name != "sum of a shard").map(|row| row.1).sum();
+        let find =
+            |name: &str| rows.iter().find(|row| row.0 == name).unwrap_or_else(|| panic!("{name}\n{text}")).1;
+        assert_eq!(find("sum of a shard"), sum);
+        assert_eq!(find("total"), 2 * sum + PROCESS_BYTES);
+        assert_eq!(plan.total_bytes(), 2 * sum + PROCESS_BYTES);
+        assert_eq!(rows.len(), plan.per_shard.len() + plan.fixed.len() + 3);
+        assert!(text.lines().all(|line| line.trim_end() == line));
+    }
+
+    #[test]
+    fn fitting_shrinks_what_is_open_and_nothing_else() {
+        let total = DEFAULT.plan().total_bytes();
+        assert_eq!(fit(DEFAULT, Fixed::default(), total), Ok(DEFAULT));
+        assert_eq!(fit(DEFAULT, Fixed::default(), u64::MAX), Ok(DEFAULT));
+        let least = fit(DEFAULT, Fixed::default(), 0).unwrap_err();
+        for bound in [least, least + 1, least + 50 * MIB, total - 1] {
+            let sizes = fit(DEFAULT, Fixed::default(), bound).unwrap();
+            assert!(sizes.plan().total_bytes() <= bound);
+            assert!(
+                sizes.connections_max >= CONNECTIONS_MIN && sizes.body_budget_bytes >= BODY_BUDGET_BYTES_MIN
+            );
+        }
+        assert_eq!(fit(DEFAULT, Fixed::default(), least - 1), Err(least));
+        let glommio = Sizes { glommio: true, ..DEFAULT };
+        assert!(fit(glommio, Fixed::default(), total - MIB).unwrap().plan().total_bytes() < total);
+        let both = Fixed { connections_max: true, body_budget_bytes: true };
+        assert_eq!(fit(DEFAULT, both, total - 1), Err(total));
+        let one = Fixed { connections_max: true, body_budget_bytes: false };
+        let sizes = fit(DEFAULT, one, total - 10 * MIB).unwrap();
+        assert_eq!(
+            (sizes.connections_max, sizes.body_budget_bytes),
+            (CONNECTIONS, BODY_BUDGET_BYTES - 5 * MIB)
+        );
+    }
+
+    #[test]
+    fn an_arena_holds_the_largest_body() {
+        assert_eq!(Sizes { batch_bytes_max: 64 * KIB, ..DEFAULT }.arena_bytes(), 9 * MIB);
+        assert_eq!(Sizes { batch_bytes_max: 32 * MIB, ..DEFAULT }.arena_bytes(), 33 * MIB);
+    }
+}

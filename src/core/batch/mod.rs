@@ -1,0 +1,226 @@
+//! One commit's worth of events, laid out in memory exactly as the disk will hold them.
+//!
+//! [`Batch::append`] is the only copy an event meets in user space. Methods fall in families:
+//! `append*` while it is open, `mark`/`rollback` around one request, `seal` once, then reading, then `clear`.
+//!
+//! ```text
+//! arena: [header][event\n event\n …][header][event\n …][\n padding to the block]
+//!         run 0: one stream           run 1: the next stream
+//! ```
+//!
+//! This is no queue: it knows neither who waits for it ([`ledger`]) nor when it is full enough ([`policy`]).
+
+pub mod ledger;
+pub mod policy;
+
+use crate::memory::Memory;
+use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName, crc32c};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Most runs (changes of stream) in one batch; reserved at start, 112 bytes each.
+pub const RUNS_MAX: usize = 4096;
+
+/// The batch has no room for it: seal first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Contiguous events of one stream, behind one header.
+#[derive(Clone, Debug)]
+pub struct Run {
+    stream: StreamName,
+    /// Where the header stands; the events follow it.
+    at: usize,
+    end: usize,
+    /// Index in the batch of the run's first event.
+    first: u32,
+    events: u32,
+    hash: Hash,
+}
+
+impl Run {
+    /// SHA-256 of the run's header, once sealed.
+    pub fn hash(&self) -> &Hash {
+        &self.hash
+    }
+}
+
+/// A point to which [`Batch::rollback`] returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    len: usize,
+    runs: usize,
+    last: Option<(usize, u32)>,
+    events: u32,
+}
+
+/// What the headers of a sealed batch say beside what the batch knows itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Seal {
+    /// Shard that owns the chain.
+    pub shard: u32,
+    /// Sequence number of the batch's first event.
+    pub seq: u64,
+    /// Number of the commit, from 1.
+    pub commit: u64,
+    /// Unix time in milliseconds.
+    pub time_ms: u64,
+    /// Random id of the file that takes it.
+    pub file: u64,
+    /// Hash of the header before.
+    pub prev: Hash,
+}
+
+/// Events on their way to one commit.
+pub struct Batch<M> {
+    arena: M,
+    len: usize,
+    runs: Vec<Run>,
+    events: u32,
+    opened_ns: u64,
+}
+
+impl<M: Memory> Batch<M> {
+    /// An empty batch over `arena`, whose length is a multiple of the block.
+    pub fn new(arena: M) -> Batch<M> {
+        assert!(arena.bytes().len().is_multiple_of(BLOCK_BYTES), "an arena is whole blocks");
+        Batch { arena, len: 0, runs: Vec::with_capacity(RUNS_MAX), events: 0, opened_ns: 0 }
+    }
+
+    /// Events in it.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// Bytes in it, headers included, padding not.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// When its first event came (nanoseconds); meaningless while empty.
+    pub fn opened_ns(&self) -> u64 {
+        self.opened_ns
+    }
+
+    /// Index of the newest run.
+    pub fn newest_run(&self) -> usize {
+        self.runs.len().saturating_sub(1)
+    }
+
+    /// A run by its index.
+    pub fn run(&self, index: usize) -> &Run {
+        &self.runs[index]
+    }
+
+    /// Whether a request whose body is `body_bytes` long is sure to fit: an event and its line end never
+    /// take more than its share of the body, save the last line's end.
+    pub fn has_room(&self, body_bytes: usize) -> bool {
+        self.runs.len() < RUNS_MAX && self.len + HEADER_BYTES + body_bytes < self.capacity()
+    }
+
+    /// Bytes it takes at most; one block stays free for the padding.
+    pub fn capacity(&self) -> usize {
+        self.arena.bytes().len() - BLOCK_BYTES
+    }
+
+    /// Remembers this point, for one request that may have to be undone.
+    pub fn mark(&self) -> Mark {
+        let last = self.runs.last().map(|run| (run.end, run.events));
+        Mark { len: self.len, runs: self.runs.len(), last, events: self.events }
+    }
+
+    /// Forgets all that came after `mark`.
+    pub fn rollback(&mut self, mark: Mark) {
+        self.runs.truncate(mark.runs);
+        if let (Some(run), Some((end, events))) = (self.runs.last_mut(), mark.last) {
+            run.end = end;
+            run.events = events;
+        }
+        self.len = mark.len;
+        self.events = mark.events;
+    }
+
+    /// Copies one event in, followed by a line end. With `breaks`, raw line breaks between its tokens
+    /// become spaces, so that it stays one line of the same length.
+    pub fn append(&mut self, stream: &StreamName, event: &[u8], breaks: bool, now_ns: u64) -> Result<(), Full> {
+        let same = self.runs.last().is_some_and(|run| run.stream == *stream);
+        let header = if same { 0 } else { HEADER_BYTES };
+        if self.len + header + event.len() + 1 > self.capacity() || (!same && self.runs.len() == RUNS_MAX) {
+            return Err(Full);
+        }
+        if self.events == 0 {
+            self.opened_ns = now_ns;
+        }
+        if !same {
+            let (at, first) = (self.len, self.events);
+            self.runs.push(Run { stream: *stream, at, end: at + header, first, events: 0, hash: Hash::ZERO });
+            self.len += header;
+        }
+        let to = &mut self.arena.bytes_mut()[self.len..self.len + event.len() + 1];
+        let (line, end) = to.split_at_mut(event.len());
+        line.copy_from_slice(event);
+        end[0] = b'\n';
+        if breaks {
+            line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        }
+        self.len += event.len() + 1;
+        self.events += 1;
+        if let Some(run) = self.runs.last_mut() {
+            run.end = self.len;
+            run.events += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the headers and the padding. Returns the hash of the last header and the length to write.
+    pub fn seal(&mut self, seal: &Seal) -> (Hash, usize) {
+        let mut prev = seal.prev;
+        let runs = self.runs.len();
+        for (index, run) in self.runs.iter_mut().enumerate() {
+            let arena = self.arena.bytes_mut();
+            let body = &arena[run.at + HEADER_BYTES..run.end];
+            let header = Header {
+                shard: seal.shard,
+                stream: run.stream,
+                seq: seal.seq + u64::from(run.first),
+                events: run.events,
+                bytes: body.len() as u32,
+                commit: seal.commit,
+                left: (runs - 1 - index) as u32,
+                time_ms: seal.time_ms,
+                file: seal.file,
+                crc32c: crc32c(body),
+                prev,
+            };
+            let place = arena[run.at..].first_chunk_mut::<HEADER_BYTES>().expect("room was kept for it");
+            header.encode(place);
+            prev = Hash::of(place);
+            run.hash = prev;
+        }
+        (prev, pad_to_block(self.arena.bytes_mut(), self.len))
+    }
+
+    /// The sealed bytes.
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.arena.bytes()[range]
+    }
+
+    /// Empties it for the next batch.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.events = 0;
+        self.runs.clear();
+    }
+}
+
+/// Fills `arena` from `len` to the next block boundary with line ends; returns that boundary.
+pub fn pad_to_block(arena: &mut [u8], len: usize) -> usize {
+    let end = len.next_multiple_of(BLOCK_BYTES);
+    arena[len..end].fill(b'\n');
+    end
+}

@@ -1,0 +1,235 @@
+//! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
+use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
+use super::http::Admission;
+use super::{ConnId, Hub};
+use crate::ack::Ack;
+use crate::json::{Format, Scanner, Verdict};
+use crate::memory::{Clock, Memory};
+use crate::metrics::Stage;
+use crate::reject::Reject;
+use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
+use crate::segment::header::StreamName;
+use crate::sink::{NotReady, Sink};
+use crate::wire::http1::Ingest;
+use core::ops::Range;
+
+/// What a body came to. Its events are in the open batch but not yet in the books.
+pub(super) struct Tally {
+    pub accepted: u32,
+    pub rejected: u32,
+    /// Refused events that the quarantine took.
+    pub kept: u32,
+    pub first: u32,
+    pub run: u32,
+    pub errors: Option<ErrorList>,
+    undo: Undo,
+}
+
+struct Undo {
+    batch: crate::batch::Mark,
+    refused: usize,
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    pub(super) fn ingest(
+        &mut self,
+        conn: &mut Conn<M>,
+        id: ConnId,
+        ingest: &Ingest,
+        body: &[u8],
+        data: &[u8],
+        manner: Manner,
+    ) -> Admission {
+        let level = ingest.ack.unwrap_or(self.config.ack);
+        if let Some(reject) = self.refusal(level) {
+            self.reply_later(conn, id, What::Reject(reject, manner));
+            return Admission::Done;
+        }
+        let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
+        let stream = name.unwrap_or(StreamName::DEFAULT);
+        let Some(mut tally) = self.take_events(body, ingest.format, &stream, |index, _| index) else {
+            return Admission::Later;
+        };
+        let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
+        let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
+        if !conn.has_reply_room(reserved) {
+            self.undo(&tally);
+            self.give_back_list(tally.errors);
+            return Admission::Later;
+        }
+        if ingest.all_or_nothing && tally.rejected > 0 {
+            self.undo(&tally);
+            (tally.rejected, tally.accepted, tally.kept) = (tally.rejected + tally.accepted, 0, 0);
+        }
+        let ticket = self.book(conn, id, &tally, level);
+        let taken = Taken {
+            accepted: tally.accepted,
+            rejected: tally.rejected,
+            first: tally.first,
+            run: tally.run,
+            bytes: body.len() as u32,
+            errors: tally.errors,
+            manner,
+            all_or_nothing: ingest.all_or_nothing,
+        };
+        conn.reserved += reserved;
+        let what = What::Events(taken);
+        conn.pending.push_back(Pending { ticket, level, received_ns: self.now_ns, reserved, what });
+        if ticket == 0 {
+            self.settle_conn(conn, id, None);
+        }
+        Admission::Done
+    }
+
+    /// Why no event can be taken at that level now, if waiting would not help.
+    fn refusal(&self, level: Ack) -> Option<Reject> {
+        if level > self.sink.strongest() {
+            let reason = "this sink cannot reach the ack level asked for: ask for a weaker one or none";
+            return Some(Reject::new(400, "ack_not_reachable", reason));
+        }
+        match self.sink.ready() {
+            Err(NotReady::NoSpace) => Some(Reject::new(507, "no_space", NotReady::NoSpace.reason())),
+            _ => None,
+        }
+    }
+
+    /// Scans `body` and appends its good events to the open batch, its bad ones to the quarantine.
+    /// `label` numbers an error from the event's index and bytes. `None`: no room now.
+    pub(super) fn take_events(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        stream: &StreamName,
+        mut label: impl FnMut(u32, &Range<usize>) -> u32,
+    ) -> Option<Tally> {
+        let (sampled, now_ns, keeps) = (self.is_sampled(), self.now_ns, self.quarantine.is_some());
+        let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
+        let bay = &mut bays[*open_bay];
+        let fits = config.policy.admits(bay.batch.len(), body.len()) && bay.batch.has_room(body.len() + 1);
+        if !fits || sink.ready().is_err() {
+            return None;
+        }
+        let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
+        let first = bay.batch.events();
+        let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
+        let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
+        let start_ns = if sampled { clock.now_ns() } else { 0 };
+        scanner.scan(body, format, |verdict| {
+            match verdict {
+                Verdict::Good { span, breaks } => {
+                    let before_ns = if sampled { clock.now_ns() } else { 0 };
+                    full |= bay.batch.append(stream, &body[span], breaks, now_ns).is_err();
+                    append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
+                    tally.accepted += 1;
+                }
+                Verdict::Bad { span, offset, reason } => {
+                    let record = ErrorRecord { index: label(index, &span), offset: offset as u32, reason };
+                    if tally.errors.is_none() {
+                        tally.errors = errors_free.pop();
+                    }
+                    if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)]) {
+                        if list.len() < ERRORS_MAX {
+                            list.push(record);
+                        }
+                    }
+                    let kept = keeps && bay.refused.append(&body[span], index, offset as u32, reason.as_str());
+                    tally.kept += u32::from(kept);
+                    tally.rejected += 1;
+                }
+            }
+            index += 1;
+        });
+        tally.run = bay.batch.newest_run() as u32;
+        if sampled {
+            let scan_ns = (clock.now_ns() - start_ns).saturating_sub(append_ns);
+            self.metrics.stages.record(Stage::Parse, scan_ns);
+            self.metrics.stages.record(Stage::Append, append_ns);
+        }
+        if full {
+            self.undo(&tally);
+            self.give_back_list(tally.errors);
+            return None;
+        }
+        Some(tally)
+    }
+
+    pub(super) fn undo(&mut self, tally: &Tally) {
+        let bay = &mut self.bays[self.open_bay];
+        bay.batch.rollback(tally.undo.batch);
+        bay.refused.rollback(tally.undo.refused);
+    }
+
+    /// Enters what was taken into the books and the connection into the list of those who wait for it.
+    /// Returns the ticket to wait for, 0 for none.
+    pub(super) fn book(&mut self, conn: &mut Conn<M>, id: ConnId, tally: &Tally, level: Ack) -> u64 {
+        let counters = &mut self.metrics.counters;
+        let (accepted, rejected, kept) =
+            (u64::from(tally.accepted), u64::from(tally.rejected), u64::from(tally.kept));
+        counters.events_received += accepted + rejected;
+        counters.events_rejected += rejected - kept;
+        if self.quarantine.is_some() && tally.accepted + tally.kept > 0 {
+            counters.quarantine_dropped += rejected - kept;
+        }
+        self.metrics.gauges.events_in_flight += accepted + kept;
+        if accepted + kept == 0 {
+            return 0;
+        }
+        let bay = &mut self.bays[self.open_bay];
+        bay.kept += tally.kept;
+        bay.requests += 1;
+        if level == Ack::Accepted {
+            return 0;
+        }
+        let ticket = self.ledger.open();
+        bay.wants = bay.wants.max(level);
+        bay.wants_written |= level == Ack::Written;
+        if conn.waits != ticket {
+            conn.waits = ticket;
+            bay.waiters.push(id);
+        }
+        ticket
+    }
+
+    pub(super) fn give_back_list(&mut self, list: Option<ErrorList>) {
+        if let Some(list) = list {
+            self.errors[usize::from(list)].clear();
+            self.errors_free.push(list);
+            self.freed = true;
+        }
+    }
+
+    pub(super) fn give_back_errors(&mut self, what: &What) {
+        match what {
+            What::Events(taken) => self.give_back_list(taken.errors),
+            What::Lines { errors, .. } => self.give_back_list(*errors),
+            _ => {}
+        }
+    }
+
+    /// Sheds the request at the head of a connection that waited too long for room.
+    pub(super) fn shed(&mut self, conn: &mut Conn<M>, id: ConnId) {
+        let reason = "the server holds as much as it may: wait as Retry-After says, then send again";
+        let reject = Reject::new(503, "overloaded", reason);
+        let retry_after_s = self.retry_after_s();
+        let Some(request) = conn.held.take() else {
+            // Its body has not arrived: answer and close, for the rest cannot be told from a request.
+            let manner = Manner { close: true, retry_after_s, ..Manner::default() };
+            self.reply_later(conn, id, What::Reject(reject, manner));
+            conn.state = State::Last;
+            return;
+        };
+        let close = !request.keep_alive || self.draining;
+        let manner = Manner { close, retry_after_s, head_only: request.head_only, minimal: false };
+        self.reply_later(conn, id, What::Reject(reject, manner));
+        conn.blocked_since_ns = 0;
+        if close {
+            conn.state = State::Last;
+        }
+        // The shed request's bytes leave the front of the carry; those behind it get their chance.
+        if let Some(carry) = conn.carry.as_mut() {
+            let drop = request.consumed.min(conn.carry_len);
+            carry.bytes_mut().copy_within(drop..conn.carry_len, 0);
+            conn.carry_len -= drop;
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Batches to the sink and back: one commit in flight, the next filling.
+use super::settle::Settled;
+use super::{ConnId, Engine, Hub};
+use crate::ack::Ack;
+use crate::batch::Batch;
+use crate::batch::ledger::Ticket;
+use crate::json::Scanner;
+use crate::memory::{Clock, Memory};
+use crate::metrics::Stage;
+use crate::segment::header::BLOCK_BYTES;
+use crate::sink::quarantine::Refused;
+use crate::sink::{Extent, Sealed, Sink};
+use alloc::vec::Vec;
+
+/// `ENOSPC`.
+const NO_SPACE: i32 = 28;
+/// `ECANCELED`: the flush behind a failed or short write.
+const CANCELED: i32 = 125;
+
+/// Everything that one commit takes along.
+pub(super) struct Bay<M> {
+    pub batch: Batch<M>,
+    pub refused: Refused<M>,
+    /// Refused events in `refused`.
+    pub kept: u32,
+    /// Connections that wait for its ticket; each at most once.
+    pub waiters: Vec<ConnId>,
+    /// The strongest level that anybody waits for.
+    pub wants: Ack,
+    pub wants_written: bool,
+    pub requests: u32,
+}
+
+impl<M: Memory> Bay<M> {
+    pub fn new(arena: M, refused: M, connections_max: usize) -> Bay<M> {
+        Bay {
+            batch: Batch::new(arena),
+            refused: Refused::new(refused),
+            kept: 0,
+            waiters: Vec::with_capacity(connections_max),
+            wants: Ack::Accepted,
+            wants_written: false,
+            requests: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.refused.entries() == 0
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.refused.clear();
+        self.waiters.clear();
+        (self.kept, self.wants, self.wants_written, self.requests) = (0, Ack::Accepted, false, 0);
+    }
+}
+
+/// The commit in flight.
+pub(super) struct Flight {
+    pub ticket: Ticket,
+    pub bay: usize,
+    /// The segment's write and the quarantine's.
+    pub parts: [Option<Part>; 2],
+    pub sync: bool,
+    pub started_ns: u64,
+    pub seal_wait_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    extent: Extent,
+    stage: PartStage,
+    error: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PartStage {
+    Todo,
+    Writing,
+    Syncing,
+    Done,
+}
+
+impl Flight {
+    fn is_written(&self) -> bool {
+        self.parts.iter().flatten().all(|part| matches!(part.stage, PartStage::Syncing | PartStage::Done))
+    }
+    fn is_done(&self) -> bool {
+        self.parts.iter().flatten().all(|part| part.stage == PartStage::Done)
+    }
+    fn error(&self, slot: usize) -> Option<i32> {
+        self.parts[slot].as_ref().and_then(|part| part.error)
+    }
+}
+
+/// The two steps of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoStep {
+    /// The write.
+    Write,
+    /// The flush linked behind it.
+    Sync,
+}
+
+/// A write for the driver to submit, with a flush linked behind it if `sync`.
+#[derive(Debug)]
+pub struct Io<'a> {
+    /// 0 segment, 1 quarantine; [`Engine::io_done`] names it.
+    pub slot: u8,
+    /// Descriptor, open for direct writing.
+    pub file: i32,
+    /// A multiple of the block.
+    pub offset: u64,
+    /// Page-aligned, whole blocks, in place until the last step is reported.
+    pub bytes: &'a [u8],
+    /// Flush after it.
+    pub sync: bool,
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
+    /// Next write to submit. Seals the open batch when nothing is in flight and the policy says so.
+    pub fn next_io(&mut self) -> Option<Io<'_>> {
+        let hub = &mut self.hub;
+        if hub.flight.is_none() {
+            hub.start_commit();
+        }
+        let flight = hub.flight.as_mut()?;
+        let todo = |part: &Option<Part>| part.is_some_and(|part| part.stage == PartStage::Todo);
+        let slot = flight.parts.iter().position(todo)?;
+        let part = flight.parts[slot].as_mut()?;
+        part.stage = PartStage::Writing;
+        let Extent { file, offset, len } = part.extent;
+        let bay = &hub.bays[flight.bay];
+        let bytes = if slot == 0 { bay.batch.bytes(0..len) } else { bay.refused.bytes(len) };
+        Some(Io { slot: slot as u8, file, offset, bytes, sync: flight.sync })
+    }
+
+    /// How a step of the write in `slot` ended: bytes written, or the errno. With `sync` both steps are
+    /// reported, the flush behind a failed write as cancelled.
+    pub fn io_done(&mut self, slot: u8, step: IoStep, result: Result<usize, i32>) {
+        let hub = &mut self.hub;
+        let Some(flight) = hub.flight.as_mut() else { return };
+        let sync = flight.sync;
+        let Some(part) = flight.parts[usize::from(slot)].as_mut() else { return };
+        match (step, result) {
+            (IoStep::Write, Ok(written)) if written == part.extent.len => {}
+            // A short write is a failure: what it left out was promised to nobody yet.
+            (IoStep::Write, Ok(_)) => part.error = Some(part.error.unwrap_or(CANCELED)),
+            (_, Err(errno)) => part.error = Some(part.error.unwrap_or(errno)),
+            (IoStep::Sync, Ok(_)) => {}
+        }
+        part.stage = if step == IoStep::Write && sync { PartStage::Syncing } else { PartStage::Done };
+        if flight.is_done() {
+            self.finish_commit();
+        } else if step == IoStep::Write && flight.is_written() && flight.error(0).is_none() {
+            self.settle_written();
+        }
+    }
+
+    fn settle_written(&mut self) {
+        let hub = &mut self.hub;
+        let Some(flight) = &hub.flight else { return };
+        let (ticket, bay) = (flight.ticket, flight.bay);
+        hub.ledger.settle_written(ticket);
+        if hub.bays[bay].wants_written {
+            let settled = hub.settled(false);
+            self.settle_waiters(&settled);
+        }
+    }
+
+    fn finish_commit(&mut self) {
+        let hub = &mut self.hub;
+        let Some(flight) = &hub.flight else { return };
+        let (ticket, sync, failed) = (flight.ticket, flight.sync, flight.error(0));
+        let settled = hub.settled(failed == Some(NO_SPACE));
+        hub.finish_quarantine();
+        match failed {
+            Some(errno) => hub.commit_failed(ticket, errno),
+            None => hub.commit_sound(ticket, sync, &settled),
+        }
+        self.settle_waiters(&settled);
+        let hub = &mut self.hub;
+        hub.bays[settled.bay].clear();
+        hub.flight = None;
+        hub.freed = true;
+    }
+
+    fn settle_waiters(&mut self, settled: &Settled) {
+        let waiters = core::mem::take(&mut self.hub.bays[settled.bay].waiters);
+        for &id in &waiters {
+            self.hub.settle_conn(&mut self.conns[id as usize], id, Some(settled));
+        }
+        self.hub.bays[settled.bay].waiters = waiters;
+    }
+
+    /// The sink has taken nothing for too long: those who wait are told so.
+    pub(super) fn fail_open_bay(&mut self) {
+        let hub = &mut self.hub;
+        if hub.flight.is_some() || hub.bay_is_empty() {
+            return;
+        }
+        let no_space = hub.sink.ready() == Err(crate::sink::NotReady::NoSpace);
+        let ticket = hub.ledger.seal();
+        let bay = hub.open_bay;
+        let settled = Settled { bay, receipt: None, no_space, seal_wait_ns: 0, sink_ns: 0 };
+        hub.ledger.settle_failed(ticket);
+        hub.shed_bay(bay);
+        self.settle_waiters(&settled);
+        self.hub.bays[bay].clear();
+        self.hub.freed = true;
+    }
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    pub(super) fn bay_is_empty(&self) -> bool {
+        self.bays[self.open_bay].is_empty()
+    }
+
+    fn start_commit(&mut self) {
+        let bay = &mut self.bays[self.open_bay];
+        let age_ns = self.now_ns.saturating_sub(bay.batch.opened_ns());
+        let seals = self.config.policy.seals(bay.batch.len(), bay.batch.events(), age_ns) || self.draining;
+        if bay.is_empty() || !(seals || bay.batch.is_empty()) {
+            return;
+        }
+        let segment = if bay.batch.is_empty() {
+            None
+        } else {
+            match self.sink.seal(&mut bay.batch, self.wall_ms) {
+                Sealed::NoFile => return,
+                Sealed::Settled => return self.settle_at_once(),
+                Sealed::Write(extent) => Some(extent),
+            }
+        };
+        let quarantine = self.seal_quarantine();
+        let bay = &mut self.bays[self.open_bay];
+        let part = |extent: Option<Extent>| extent.map(|extent| Part { extent, stage: PartStage::Todo, error: None });
+        let flight = Flight {
+            ticket: self.ledger.seal(),
+            bay: self.open_bay,
+            parts: [part(segment), part(quarantine)],
+            sync: bay.wants >= Ack::Durable,
+            started_ns: self.now_ns,
+            seal_wait_ns: age_ns,
+        };
+        self.metrics.stages.record_n(Stage::SealWait, age_ns, u64::from(bay.requests));
+        self.flight = Some(flight);
+        self.open_bay ^= 1;
+    }
+
+    /// The sink keeps nothing: the batch is done as it is.
+    fn settle_at_once(&mut self) {
+        let bay = &mut self.bays[self.open_bay];
+        let events = u64::from(bay.batch.events());
+        self.metrics.counters.events_stored += events;
+        self.metrics.counters.bytes_stored += bay.batch.len() as u64;
+        self.metrics.counters.commits += 1;
+        self.metrics.gauges.events_in_flight -= events;
+        bay.clear();
+        self.freed |= !self.blocked.is_empty();
+    }
+
+    fn seal_quarantine(&mut self) -> Option<Extent> {
+        let bay = &mut self.bays[self.open_bay];
+        if bay.refused.entries() == 0 {
+            return None;
+        }
+        let files = self.quarantine.as_mut()?;
+        let len = bay.refused.sealed_len().next_multiple_of(BLOCK_BYTES);
+        if files.make_room(len) {
+            if let Some((file, _)) = files.current() {
+                bay.refused.seal(self.config.shard, file, self.wall_ms);
+                return files.take(len);
+            }
+        }
+        self.drop_quarantined();
+        None
+    }
+
+    /// The quarantine could not keep them after all: they count as rejected, as their senders were told.
+    fn drop_quarantined(&mut self) {
+        let bay = &mut self.bays[self.open_bay];
+        let kept = u64::from(core::mem::take(&mut bay.kept));
+        bay.refused.clear();
+        self.metrics.counters.events_rejected += kept;
+        self.metrics.counters.quarantine_dropped += kept;
+        self.metrics.gauges.events_in_flight -= kept;
+    }
+
+    fn settled(&self, no_space: bool) -> Settled {
+        let flight = self.flight.as_ref().expect("called only while a commit is in flight");
+        Settled {
+            bay: flight.bay,
+            receipt: flight.parts[0].and_then(|_| self.sink.receipt()),
+            no_space,
+            seal_wait_ns: flight.seal_wait_ns,
+            sink_ns: self.now_ns.saturating_sub(flight.started_ns),
+        }
+    }
+
+    fn finish_quarantine(&mut self) {
+        let Some(flight) = &self.flight else { return };
+        let kept = u64::from(self.bays[flight.bay].kept);
+        let Some(files) = self.quarantine.as_mut().filter(|_| flight.parts[1].is_some()) else { return };
+        match flight.error(1) {
+            None => {
+                files.committed();
+                self.metrics.counters.events_quarantined += kept;
+            }
+            Some(errno) => {
+                files.failed(errno == NO_SPACE);
+                self.metrics.counters.events_rejected += kept;
+                self.metrics.counters.quarantine_dropped += kept;
+            }
+        }
+        self.metrics.gauges.events_in_flight -= kept;
+    }
+
+    fn commit_sound(&mut self, ticket: Ticket, sync: bool, settled: &Settled) {
+        let bay = &self.bays[settled.bay];
+        let (events, bytes, requests) =
+            (u64::from(bay.batch.events()), bay.batch.len() as u64, u64::from(bay.requests));
+        if self.ledger.standing(ticket, Ack::Written) == crate::batch::ledger::Standing::Waiting {
+            self.ledger.settle_written(ticket);
+        }
+        if sync {
+            self.ledger.settle_durable(ticket);
+        }
+        if self.flight.as_ref().is_some_and(|flight| flight.parts[0].is_some()) {
+            self.sink.committed();
+        }
+        let counters = &mut self.metrics.counters;
+        counters.events_stored += events;
+        counters.bytes_stored += bytes;
+        counters.bytes_written += bytes.next_multiple_of(BLOCK_BYTES as u64);
+        counters.commits += 1;
+        let gauges = &mut self.metrics.gauges;
+        gauges.events_in_flight -= events;
+        let rate = bytes.saturating_mul(1_000_000_000) / settled.sink_ns.max(1);
+        gauges.drain_bytes_per_s = (gauges.drain_bytes_per_s * 7 + rate) / 8;
+        if let Some(receipt) = settled.receipt {
+            gauges.seq_watermark = receipt.seq + events - 1;
+            gauges.seq_next = receipt.seq + events;
+        }
+        self.metrics.stages.record_n(Stage::Sink, settled.sink_ns, requests);
+    }
+
+    fn commit_failed(&mut self, ticket: Ticket, errno: i32) {
+        self.ledger.settle_failed(ticket);
+        self.sink.failed(errno == NO_SPACE);
+        let counters = &mut self.metrics.counters;
+        counters.commit_failures += 1;
+        counters.segments_failed += 1;
+        if let Some(bay) = self.flight.as_ref().map(|flight| flight.bay) {
+            let events = u64::from(self.bays[bay].batch.events());
+            self.metrics.counters.events_shed += events;
+            self.metrics.gauges.events_in_flight -= events;
+        }
+    }
+
+    /// Counts everything in a bay as shed.
+    fn shed_bay(&mut self, bay: usize) {
+        let events = u64::from(self.bays[bay].batch.events()) + u64::from(self.bays[bay].kept);
+        self.metrics.counters.events_shed += events;
+        self.metrics.gauges.events_in_flight -= events;
+    }
+}

@@ -1,0 +1,132 @@
+//! Replies, in order, to those whose ticket has come.
+use super::conn::{Conn, Pending, State, Taken, What};
+use super::{ConnId, Hub};
+use crate::batch::ledger::Standing;
+use crate::json::Scanner;
+use crate::memory::{Clock, Memory};
+use crate::metrics::{STAGES, SlowRequest, Stage};
+use crate::reject::Reject;
+use crate::reply::{CONTINUE, Manner, Outcome, ReceiptText};
+use crate::sink::{Receipt, Sink};
+
+/// The commit that is being settled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    pub bay: usize,
+    pub receipt: Option<Receipt>,
+    pub no_space: bool,
+    /// How long its batch waited for the device, and the device took.
+    pub seal_wait_ns: u64,
+    pub sink_ns: u64,
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    /// Writes every reply at the front of the connection's queue whose turn has come.
+    pub(super) fn settle_conn(&mut self, conn: &mut Conn<M>, id: ConnId, settled: Option<&Settled>) {
+        if matches!(conn.state, State::Free | State::Closing) {
+            return;
+        }
+        while let Some(pending) = conn.pending.front().copied() {
+            let standing = self.ledger.standing(pending.ticket, pending.level);
+            if standing == Standing::Waiting {
+                break;
+            }
+            conn.pending.pop_front();
+            conn.reserved -= pending.reserved;
+            self.write_reply(conn, &pending, standing == Standing::Failed, settled);
+            self.give_back_errors(&pending.what);
+            self.freed |= !self.blocked.is_empty();
+        }
+        self.want_send(conn, id);
+        self.finish(conn, id);
+    }
+
+    fn write_reply(&mut self, conn: &mut Conn<M>, pending: &Pending, failed: bool, settled: Option<&Settled>) {
+        let failure = self.failure(settled);
+        match pending.what {
+            What::Events(taken) if failed => {
+                let manner = Manner { retry_after_s: self.retry_after_s(), ..taken.manner };
+                self.composer.reject(&mut conn.outbox, &failure, manner);
+                self.metrics.counters.requests.count(failure.status);
+            }
+            What::Events(taken) => {
+                let status = self.write_outcome(conn, pending, &taken, settled);
+                self.metrics.counters.requests.count(status);
+                self.note_slow(pending, &taken, status, settled);
+            }
+            What::Reject(reject, manner) => {
+                self.composer.reject(&mut conn.outbox, &reject, manner);
+                self.metrics.counters.requests.count(reject.status);
+            }
+            What::Options(manner) => {
+                self.composer.options(&mut conn.outbox, manner);
+                self.metrics.counters.requests.count(204);
+            }
+            What::Continue => conn.outbox.push(CONTINUE),
+            What::Lines { through, errors, .. } => {
+                let errors = errors.map_or(&[][..], |list| &self.errors[usize::from(list)]);
+                let ack = if failed { Err(&failure) } else { Ok(pending.level) };
+                self.composer.lines(&mut conn.outbox, ack, through, errors);
+            }
+        }
+    }
+
+    fn write_outcome(
+        &mut self,
+        conn: &mut Conn<M>,
+        pending: &Pending,
+        taken: &Taken,
+        settled: Option<&Settled>,
+    ) -> u16 {
+        let receipt = settled.and_then(|settled| {
+            let receipt = settled.receipt.filter(|_| taken.accepted > 0 && pending.ticket != 0)?;
+            let first = receipt.seq + u64::from(taken.first);
+            let last = first + u64::from(taken.accepted) - 1;
+            let hash = *self.bays[settled.bay].batch.run(taken.run as usize).hash();
+            Some(ReceiptText { shard: self.config.shard, first, last, segment: receipt.segment, hash })
+        });
+        let outcome = Outcome {
+            ack: pending.level,
+            accepted: taken.accepted,
+            rejected: taken.rejected,
+            errors: taken.errors.map_or(&[], |list| &self.errors[usize::from(list)]),
+            receipt,
+            all_or_nothing: taken.all_or_nothing,
+        };
+        self.composer.outcome(&mut conn.outbox, &outcome, taken.manner)
+    }
+
+    fn failure(&self, settled: Option<&Settled>) -> Reject {
+        match settled {
+            Some(Settled { no_space: true, .. }) => {
+                Reject::new(507, "no_space", crate::sink::NotReady::NoSpace.reason())
+            }
+            _ => {
+                let reason = "the device failed under this batch and nothing of it is promised: send again";
+                Reject::new(503, "sink_failed", reason)
+            }
+        }
+    }
+
+    fn note_slow(&mut self, pending: &Pending, taken: &Taken, status: u16, settled: Option<&Settled>) {
+        let total_ns = self.now_ns.saturating_sub(pending.received_ns);
+        if !self.metrics.slowest.would_take(total_ns, self.wall_ms) {
+            return;
+        }
+        let mut stages_ns = [0; STAGES.len()];
+        if let Some(settled) = settled {
+            stages_ns[Stage::SealWait as usize] = total_ns.saturating_sub(settled.sink_ns).min(settled.seal_wait_ns);
+            stages_ns[Stage::Sink as usize] = settled.sink_ns;
+        }
+        let events = taken.accepted + taken.rejected;
+        let time_ms = self.wall_ms;
+        self.metrics.slowest.offer(&SlowRequest { total_ns, stages_ns, time_ms, status, events, bytes: taken.bytes });
+    }
+
+    /// Seconds until what waits now has drained, from the rate measured; at least 1, at most 60.
+    pub(super) fn retry_after_s(&self) -> u32 {
+        let waiting: u64 = self.bays.iter().map(|bay| bay.batch.len() as u64).sum();
+        let rate = self.metrics.gauges.drain_bytes_per_s.max(1);
+        (waiting / rate + 1).min(60) as u32
+    }
+}

@@ -1,0 +1,134 @@
+//! Deadlines of slow peers, of requests without room, of the drain: looked after four times a second.
+use super::conn::{Conn, Phase, State};
+use super::{ConnId, Engine, Hub};
+use crate::json::Scanner;
+use crate::memory::{Clock, Memory};
+use crate::metrics::Timeout;
+use crate::reject::Reject;
+use crate::sink::Sink;
+
+/// How often the connections are looked through. A table of a thousand costs some microseconds; a deadline
+/// is met to a quarter of a second.
+const SCAN_NS: u64 = 250_000_000;
+/// How long the peer may take to end its side after our last reply.
+const LINGER_NS: u64 = 2_000_000_000;
+/// How long a half-received request may hold up a drain.
+const DRAIN_GRACE_NS: u64 = 1_000_000_000;
+/// When a drain closes whatever is left.
+const DRAIN_NS_MAX: u64 = 25_000_000_000;
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
+    /// Reads the clock, and looks after deadlines when it is time. Once at the head of every wake.
+    pub fn tick(&mut self) {
+        let hub = &mut self.hub;
+        hub.now_ns = hub.clock.now_ns();
+        if hub.now_ns < hub.next_scan_ns {
+            return;
+        }
+        hub.next_scan_ns = hub.now_ns + SCAN_NS;
+        self.scan_deadlines();
+    }
+
+    /// Refreshes the wall clock, from which `Date` and the headers' time come. Cheap enough for each wake.
+    pub fn set_wall(&mut self) {
+        self.hub.wall_ms = self.hub.clock.wall_ms();
+        self.hub.composer.set_time(self.hub.wall_ms);
+    }
+
+    /// When [`Engine::tick`] must be called at the latest; `None`: only when something happens.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let hub = &self.hub;
+        let lingers = hub.flight.is_none() && !hub.bay_is_empty();
+        let seal = lingers.then(|| {
+            let opened_ns = hub.bays[hub.open_bay].batch.opened_ns();
+            (opened_ns + hub.config.policy.linger_ns).max(hub.now_ns + 1_000_000)
+        });
+        let busy = hub.metrics.gauges.connections > 0 || hub.draining || lingers;
+        let scan = busy.then_some(hub.next_scan_ns);
+        match (seal, scan) {
+            (Some(seal), Some(scan)) => Some(seal.min(scan)),
+            (seal, scan) => seal.or(scan),
+        }
+    }
+
+    fn scan_deadlines(&mut self) {
+        let stale_ns = self.hub.config.shed_after_ns;
+        let bay = &self.hub.bays[self.hub.open_bay];
+        let waited_ns = self.hub.now_ns.saturating_sub(bay.batch.opened_ns());
+        if self.hub.sink.ready().is_err() && waited_ns > stale_ns {
+            self.fail_open_bay();
+        }
+        for at in 0..self.conns.len() {
+            let (conn, hub) = (&mut self.conns[at], &mut self.hub);
+            if !matches!(conn.state, State::Free | State::Closing) {
+                hub.check(conn, at as ConnId);
+            }
+        }
+    }
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    fn check(&mut self, conn: &mut Conn<M>, id: ConnId) {
+        let since = |then_ns: u64| self.now_ns.saturating_sub(then_ns);
+        let limits = self.config.timeouts;
+        if conn.outbox.len() > 0 && since(conn.send_since_ns) > limits.reply_ns {
+            self.metrics.counters.timeout(Timeout::Reply);
+            return self.close(conn, id);
+        }
+        match conn.state {
+            State::Lingering if since(conn.phase_since_ns) > LINGER_NS => return self.close(conn, id),
+            State::Open => {}
+            _ => return,
+        }
+        if conn.blocked && since(conn.blocked_since_ns) > self.config.shed_after_ns {
+            return self.shed_blocked(conn, id);
+        }
+        if conn.must_wait() || !conn.pending.is_empty() {
+            return;
+        }
+        let waited_ns = since(conn.phase_since_ns);
+        match conn.phase {
+            Phase::Head if waited_ns > limits.head_ns => self.too_slow(conn, id, Timeout::Head),
+            Phase::Body if waited_ns > limits.body_grace_ns && below_floor(conn, waited_ns, limits.body_floor_bytes_per_s) => {
+                self.too_slow(conn, id, Timeout::Body);
+            }
+            Phase::Idle if since(conn.active_ns) > limits.idle_ns => {
+                self.metrics.counters.timeout(Timeout::Idle);
+                self.close(conn, id);
+            }
+            _ if self.draining => self.check_drain(conn, id),
+            _ => {}
+        }
+    }
+
+    fn shed_blocked(&mut self, conn: &mut Conn<M>, id: ConnId) {
+        // Lines have no reply to say it with: their back-pressure is the socket's.
+        if conn.protocol == super::conn::Protocol::Http && conn.has_reply_room(crate::reply::REPLY_BYTES_MAX) {
+            conn.blocked = false;
+            self.shed(conn, id);
+            self.call_again(conn, id);
+        }
+    }
+
+    fn too_slow(&mut self, conn: &mut Conn<M>, id: ConnId, which: Timeout) {
+        self.metrics.counters.timeout(which);
+        let reason = match which {
+            Timeout::Head => "the head of the request did not arrive in time: send it at once",
+            _ => "the body of the request came too slowly: send at least 1 KiB a second",
+        };
+        self.refuse_and_close(conn, id, Reject::new(408, "too_slow", reason));
+    }
+
+    fn check_drain(&mut self, conn: &mut Conn<M>, id: ConnId) {
+        let waited_ns = self.now_ns.saturating_sub(self.drain_since_ns);
+        let half_received = conn.phase != Phase::Idle || conn.carry_len > 0;
+        if conn.is_even() && (!half_received || waited_ns > DRAIN_GRACE_NS) || waited_ns > DRAIN_NS_MAX {
+            self.close(conn, id);
+        }
+    }
+}
+
+fn below_floor<M>(conn: &Conn<M>, waited_ns: u64, floor_bytes_per_s: u64) -> bool {
+    conn.body_bytes < floor_bytes_per_s.saturating_mul(waited_ns / 1_000_000_000)
+}
+

@@ -1,0 +1,85 @@
+//! Why an event is refused: one byte inside, plain English outside.
+use core::fmt;
+
+/// Why an event is refused. Small and `Copy`, so that verdicts can be kept without allocation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reason(pub(crate) u8);
+
+/// Declares the reasons from one list, so that number, name and text cannot drift apart.
+macro_rules! reasons {
+    ($($name:ident $text:literal)*) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[repr(u8)]
+        enum Code { $($name),* }
+
+        impl Reason {
+            $(#[doc = concat!("\"", $text, "\"")] pub const $name: Reason = Reason(Code::$name as u8);)*
+
+            /// Every reason, by number.
+            pub const ALL: &[Reason] = &[$(Reason::$name),*];
+
+            /// What is wrong, for people. Plain ASCII without `"` or `\`: it goes into JSON as it is.
+            pub const fn as_str(self) -> &'static str {
+                const TEXTS: &[&str] = &[$($text),*];
+                TEXTS[self.0 as usize]
+            }
+        }
+    };
+}
+
+// New ones go to the end: the numbers may be kept beside quarantined bytes.
+reasons! {
+    NOT_AN_OBJECT "an event must be a JSON object"
+    BYTE_ORDER_MARK "a byte order mark must not precede the event"
+    INVALID_UTF8 "invalid UTF-8"
+    LONE_SURROGATE "a surrogate escape without its other half"
+    TOO_DEEP "nested deeper than 64 levels"
+    TOO_LARGE "an event must not be larger than 256 KiB"
+    TRAILING_DATA "trailing data after the event"
+    CUT_SHORT "the event ends before it is complete"
+    UNCLOSED_STRING "a string without its closing quote"
+    CONTROL_CHARACTER "a control character in a string must be escaped"
+    BAD_ESCAPE "unknown escape in a string"
+    BAD_HEX "expected four hex digits in a unicode escape"
+    EXPECTED_VALUE "expected a value"
+    EXPECTED_KEY "expected a string as key"
+    EXPECTED_KEY_OR_BRACE "expected a string as key or `}`"
+    EXPECTED_COLON "expected `:` after a key"
+    EXPECTED_COMMA_OR_BRACE "expected `,` or `}` after a value"
+    EXPECTED_COMMA_OR_BRACKET "expected `,` or `]` after a value"
+    EXPECTED_DIGIT "expected a digit in a number"
+    LEADING_ZERO "a number must not begin with a needless zero"
+    BAD_LITERAL "expected `true`, `false` or `null`"
+    UNCLOSED_ARRAY "the array of events is not closed"
+    AFTER_ARRAY "trailing data after the array of events"
+    BETWEEN_EVENTS "expected `,` or `]` after an event"
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reason({}: {})", self.0, self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn texts_fit_into_json_as_they_are_and_differ() {
+        let mut seen = HashSet::new();
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(usize::from(reason.0), number);
+            let text = reason.as_str();
+            assert!(text.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\'), "{text}");
+            assert!(seen.insert(text), "twice: {text}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where batches go, as a state machine: what to write where, and what that made true.
+//!
+//! A sink does no I/O. It seals a batch into an [`Extent`] that the driver writes, and is told how that ended.
+//! Files are opened, pre-written and retired by a housekeeper that speaks [`Request`] and [`Mail`].
+
+pub mod files;
+pub mod null;
+pub mod quarantine;
+pub mod segments;
+
+use crate::ack::Ack;
+use crate::batch::Batch;
+use crate::memory::Memory;
+use crate::segment::header::Hash;
+
+/// Which of the two kinds of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Events.
+    Segment,
+    /// Refused bytes.
+    Quarantine,
+}
+
+/// What a shard asks of the housekeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Make file `number` ready: created, pre-written, its directory entry synced.
+    Prepare {
+        /// Segment or quarantine.
+        kind: FileKind,
+        /// Its number, per shard and kind.
+        number: u64,
+    },
+    /// The file is full or failed: cut it to `used` bytes, sync, close.
+    Retire {
+        /// Segment or quarantine.
+        kind: FileKind,
+        /// The descriptor that [`Mail::Ready`] brought.
+        file: i32,
+        /// Its number.
+        number: u64,
+        /// Bytes of sound commits.
+        used: u64,
+    },
+}
+
+/// What the housekeeper answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// A file is ready to be written.
+    Ready {
+        /// Segment or quarantine.
+        kind: FileKind,
+        /// Descriptor, open for direct writing.
+        file: i32,
+        /// Its number.
+        number: u64,
+        /// The random id that its headers carry.
+        id: u64,
+        /// Bytes that were pre-written.
+        capacity: u64,
+    },
+    /// It could not be made; the housekeeper goes on trying.
+    Failed {
+        /// Segment or quarantine.
+        kind: FileKind,
+        /// The device is full.
+        no_space: bool,
+    },
+}
+
+/// Where a shard goes on after recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// Number of the next segment.
+    pub next_segment: u64,
+    /// Sequence number of the next event.
+    pub next_seq: u64,
+    /// Number of the next commit.
+    pub next_commit: u64,
+    /// Hash of the newest sound header; zeros when there is none.
+    pub prev: Hash,
+    /// Number of the next quarantine file.
+    pub next_quarantine: u64,
+}
+
+impl Resume {
+    /// An empty directory.
+    pub const START: Resume =
+        Resume { next_segment: 1, next_seq: 1, next_commit: 1, prev: Hash::ZERO, next_quarantine: 1 };
+}
+
+/// What the driver is to write: the first `len` bytes of the sealed memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Descriptor.
+    pub file: i32,
+    /// Where in the file, a multiple of the block.
+    pub offset: u64,
+    /// How much, a multiple of the block.
+    pub len: usize,
+}
+
+/// What sealing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// Nothing to write: settled as it is.
+    Settled,
+    /// Write this, then say how it ended.
+    Write(Extent),
+    /// No file is ready; the batch stays open.
+    NoFile,
+}
+
+/// Why a sink takes no events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// No file is ready yet, or the last one failed.
+    NoFile,
+    /// The device is full.
+    NoSpace,
+}
+
+impl NotReady {
+    /// What, and how to mend it.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            NotReady::NoFile => "the sink is not taking events: no segment file is ready; see the server's log and retry",
+            NotReady::NoSpace => "no space left for segments: free space on the data directory's device and retry",
+        }
+    }
+}
+
+/// What a reply's receipt says of the sink's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Sequence number of the commit's first event.
+    pub seq: u64,
+    /// Number of the segment.
+    pub segment: u64,
+}
+
+/// A destination of batches. One commit is in flight at a time.
+pub trait Sink {
+    /// The strongest level it can reach.
+    fn strongest(&self) -> Ack;
+    /// Whether it takes events.
+    fn ready(&self) -> Result<(), NotReady>;
+    /// Makes `batch` ready to be written.
+    fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
+    /// The sealed batch is written (and flushed, if that was asked).
+    fn committed(&mut self) -> Option<Receipt>;
+    /// What [`Sink::committed`] will say of the batch in flight.
+    fn receipt(&self) -> Option<Receipt>;
+    /// The sealed batch failed: never retried on the same file.
+    fn failed(&mut self, no_space: bool);
+    /// Something for the housekeeper.
+    fn next_request(&mut self) -> Option<Request>;
+    /// Something from it.
+    fn mail(&mut self, mail: Mail);
+    /// No more events will come: hand the open file back.
+    fn close(&mut self);
+}

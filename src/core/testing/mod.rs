@@ -1,0 +1,2 @@
+//! Aids for tests, here and of dependants (feature `testing`).
+pub mod split;

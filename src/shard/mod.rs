@@ -1,0 +1,2 @@
+//! One core's everything.
+pub mod driver;

@@ -1,0 +1,735 @@
+//! A submission and completion ring of our own, cut down to what a shard does.
+//!
+//! Everything here is safe to call. The kernel writes only to the provided buffers, which the ring owns and
+//! whose ownership it tracks one by one. It reads the bytes given to [`Ring::send`] and [`Ring::write`] until
+//! their completion was reaped: a caller that moves or changes them before sends wrong bytes, so do not; but
+//! nothing of ours is written to.
+//!
+//! ```text
+//! accept/receive/send/write/timer ──▶ submission queue ──▶ enter ──▶ kernel
+//!                                                                      │
+//! bytes(buffer) ◀── Completion ◀── reap ◀── completion queue ◀─────────┘
+//!       └──▶ give_back ──▶ publish: the kernel may fill it again
+//! ```
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::mapping::Mapping;
+use crate::core::memory::Memory;
+
+/// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
+/// holds a full wake of 2,000 connections with multishot receives in a burst.
+pub const COMPLETIONS: u32 = 8192;
+
+/// Entries of the submission queue: one send and one cancel for each of 1,000 connections without an extra call.
+pub const SUBMISSIONS: u32 = 2048;
+
+/// The one group of provided buffers.
+const GROUP: u16 = 0;
+
+/// Bits of a key; the rest of the user data names the operation.
+const KEY_BITS: u32 = 56;
+
+/// Largest key that an operation can carry.
+pub const KEY_MAX: u64 = (1 << KEY_BITS) - 1;
+
+/// What an operation was; together with its key it names one in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Multishot accept.
+    Accept = 1,
+    /// Multishot receive into provided buffers.
+    Receive = 2,
+    /// Send.
+    Send = 3,
+    /// Write to a file.
+    Write = 4,
+    /// fdatasync after a write.
+    Sync = 5,
+    /// Multishot readiness to read.
+    Readable = 6,
+    /// The one timer.
+    Timer = 7,
+    /// A cancellation or a change of the timer: of no interest once done.
+    Control = 8,
+}
+
+impl Kind {
+    fn tag(self, key: u64) -> u64 {
+        debug_assert!(key <= KEY_MAX);
+        (self as u64) << KEY_BITS | key
+    }
+
+    fn of(user_data: u64) -> Kind {
+        match user_data >> KEY_BITS {
+            1 => Kind::Accept,
+            2 => Kind::Receive,
+            3 => Kind::Send,
+            4 => Kind::Write,
+            5 => Kind::Sync,
+            6 => Kind::Readable,
+            7 => Kind::Timer,
+            _ => Kind::Control,
+        }
+    }
+}
+
+/// One completion. Not to be copied, because an accepted socket or a filled buffer belongs to it.
+#[derive(Debug)]
+pub struct Completion {
+    user_data: u64,
+    result: i32,
+    flags: u32,
+}
+
+impl Completion {
+    /// Which operation.
+    pub fn kind(&self) -> Kind {
+        Kind::of(self.user_data)
+    }
+
+    /// The key that the operation was given.
+    pub fn key(&self) -> u64 {
+        self.user_data & KEY_MAX
+    }
+
+    /// Whether a multishot operation goes on.
+    pub fn more(&self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    /// Bytes moved.
+    ///
+    /// # Errors
+    /// The error number, positive.
+    pub fn result(&self) -> Result<usize, i32> {
+        usize::try_from(self.result).map_err(|_| -self.result)
+    }
+
+    /// The provided buffer that a receive filled. It stays ours until [`Ring::give_back`].
+    pub fn buffer(&self) -> Option<u16> {
+        if self.kind() == Kind::Receive { cqueue::buffer_select(self.flags) } else { None }
+    }
+
+    /// The socket that an accept brought.
+    ///
+    /// # Errors
+    /// The error number, positive.
+    ///
+    /// # Panics
+    /// For a completion of another kind.
+    pub fn into_socket(self) -> Result<OwnedFd, i32> {
+        assert_eq!(self.kind(), Kind::Accept);
+        if self.result < 0 {
+            return Err(-self.result);
+        }
+        // SAFETY: the kernel just opened this descriptor for this completion, which is consumed here and
+        // exists once: `reap` makes it, and it is neither `Clone` nor constructible elsewhere.
+        Ok(unsafe { OwnedFd::from_raw_fd(self.result) })
+    }
+}
+
+/// How many provided buffers of what size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Count, a power of two, at most 32768.
+    pub count: u16,
+    /// Bytes of each.
+    pub bytes: u32,
+}
+
+impl Buffers {
+    /// Resident bytes: the buffers and the ring of their descriptions.
+    pub fn resident_bytes(self) -> usize {
+        self.count as usize * (self.bytes as usize + size_of::<types::BufRingEntry>())
+    }
+}
+
+/// Buffers that the kernel fills with what arrives, and who holds each.
+struct Provided {
+    shape: Buffers,
+    entries: Mapping,
+    memory: Mapping,
+    /// Whether the buffer is ours to read. The kernel's otherwise.
+    ours: Vec<bool>,
+    ours_count: u16,
+    tail: u16,
+}
+
+impl Provided {
+    fn new(shape: Buffers) -> io::Result<Provided> {
+        if !shape.count.is_power_of_two() || shape.count > 1 << 15 || shape.bytes == 0 {
+            let text = format!("{} provided buffers of {} bytes", shape.count, shape.bytes);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let count = shape.count as usize;
+        Ok(Provided {
+            shape,
+            entries: Mapping::new(count * size_of::<types::BufRingEntry>(), true)?,
+            memory: Mapping::new(count * shape.bytes as usize, true)?,
+            ours: vec![true; count],
+            ours_count: shape.count,
+            tail: 0,
+        })
+    }
+
+    /// Makes the buffer the kernel's again, from the next `publish` on.
+    fn put(&mut self, buffer: u16) {
+        let index = buffer as usize;
+        assert!(std::mem::replace(&mut self.ours[index], false), "buffer {buffer} given back twice");
+        self.ours_count -= 1;
+        let slot = (self.tail & (self.shape.count - 1)) as usize;
+        let address = self.memory.as_ptr() as u64 + index as u64 * self.shape.bytes as u64;
+        // SAFETY: `slot` is below `count`, and `entries` holds that many, zeroed, page aligned. The kernel
+        // reads an entry only once the tail has passed it, which `publish` does later.
+        let entry = unsafe { &mut *self.entries.as_ptr().cast::<types::BufRingEntry>().add(slot) };
+        entry.set_addr(address);
+        entry.set_len(self.shape.bytes);
+        entry.set_bid(buffer);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&self) {
+        // SAFETY: the base is the address of the first entry, initialised, of a ring of entries; its tail
+        // field is two bytes, aligned to two, shared with the kernel and so accessed atomically.
+        unsafe {
+            let tail = types::BufRingEntry::tail(self.entries.as_ptr().cast());
+            AtomicU16::from_ptr(tail.cast_mut()).store(self.tail, Ordering::Release);
+        }
+    }
+
+    fn take(&mut self, buffer: u16) {
+        let before = std::mem::replace(&mut self.ours[buffer as usize], true);
+        assert!(!before, "the kernel filled buffer {buffer}, which it did not have");
+        self.ours_count += 1;
+    }
+}
+
+/// Whether to sleep in [`Ring::enter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Until there is a completion.
+    Block,
+    /// Not at all: submit, let finished work post its completions, return.
+    Look,
+}
+
+/// See the module. Belongs to the thread that made it.
+pub struct Ring {
+    /// Before the buffers, so that it is closed first.
+    ring: IoUring,
+    provided: std::mem::ManuallyDrop<Provided>,
+    /// Completions taken early because the kernel would accept no submission before.
+    backlog: Vec<Completion>,
+    /// Operations whose last completion was not reaped yet.
+    outstanding: u64,
+    /// When the armed timer fires, in nanoseconds of the monotonic clock.
+    timer_ns: Option<u64>,
+    /// Where the kernel reads the time from, at submission.
+    timer: Box<types::Timespec>,
+    /// An error of the ring itself, told by the next `enter`.
+    broken: Option<io::Error>,
+}
+
+impl Ring {
+    /// A ring of the calling thread with `buffers` provided to it, all resident.
+    ///
+    /// # Errors
+    /// What the kernel says; [`uring_support`] says it in words.
+    pub fn new(buffers: Buffers) -> io::Result<Ring> {
+        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS)
+    }
+
+    fn with_queues(buffers: Buffers, submissions: u32, completions: u32) -> io::Result<Ring> {
+        let ring = IoUring::builder()
+            .setup_cqsize(completions)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .dontfork()
+            .build(submissions)?;
+        let mut provided = Provided::new(buffers)?;
+        // SAFETY: the entries are page aligned, hold `count` of them and are unmapped only after the ring
+        // was closed and every operation that uses them has ended (see `drop`).
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                provided.entries.as_ptr() as u64,
+                buffers.count,
+                GROUP,
+                0,
+            )?;
+        }
+        for buffer in 0..buffers.count {
+            provided.put(buffer);
+        }
+        provided.publish();
+        Ok(Ring {
+            ring,
+            provided: std::mem::ManuallyDrop::new(provided),
+            backlog: Vec::new(),
+            outstanding: 0,
+            timer_ns: None,
+            timer: Box::default(),
+            broken: None,
+        })
+    }
+
+    /// Accepts connections until cancelled or failed; each completion brings one.
+    pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64) {
+        let entry = opcode::AcceptMulti::new(fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(entry.user_data(Kind::Accept.tag(key)));
+    }
+
+    /// Receives into provided buffers until the peer ends, the buffers run out (`ENOBUFS`) or it is cancelled.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, key: u64) {
+        let entry = opcode::RecvMulti::new(fd(socket), GROUP).build();
+        self.push(entry.user_data(Kind::Receive.tag(key)));
+    }
+
+    /// Sends all of `bytes`, which stay where they are until the completion was reaped.
+    pub fn send(&mut self, socket: BorrowedFd<'_>, bytes: &[u8], key: u64) {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let entry = opcode::Send::new(fd(socket), bytes.as_ptr(), len)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build();
+        self.push(entry.user_data(Kind::Send.tag(key)));
+    }
+
+    /// Writes `bytes`, which stay where they are until the completion was reaped; with `sync`, fdatasync follows
+    /// if all of them were written, and is reported as cancelled (`ECANCELED`) if not.
+    pub fn write(&mut self, file: RawFd, offset: u64, bytes: &[u8], sync: bool, key: u64) {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let write = opcode::Write::new(types::Fd(file), bytes.as_ptr(), len)
+            .offset(offset)
+            .build()
+            .user_data(Kind::Write.tag(key));
+        if !sync {
+            return self.push(write);
+        }
+        let sync = opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build();
+        self.push_all(&[write.flags(squeue::Flags::IO_LINK), sync.user_data(Kind::Sync.tag(key))]);
+    }
+
+    /// Completes each time that there is something to read.
+    pub fn readable(&mut self, socket: BorrowedFd<'_>, key: u64) {
+        let entry = opcode::PollAdd::new(fd(socket), libc::POLLIN as u32).multi(true).build();
+        self.push(entry.user_data(Kind::Readable.tag(key)));
+    }
+
+    /// Ends the operation of that kind and key, if there still is one; its last completion comes all the same.
+    pub fn cancel(&mut self, kind: Kind, key: u64) {
+        let entry = opcode::AsyncCancel::new(kind.tag(key)).build();
+        self.push(entry.user_data(Kind::Control.tag(0)));
+    }
+
+    /// Sees to it that a [`Kind::Timer`] completion comes no later than `at_ns` of the monotonic clock.
+    ///
+    /// It may come earlier: a timer that was armed for an earlier moment is left as it is. So a deadline that
+    /// only ever moves back costs one timer per span, not one per wake, and no wait needs a timeout.
+    pub fn timer_until(&mut self, at_ns: u64) {
+        if self.timer_ns.is_some_and(|armed| armed <= at_ns) {
+            return;
+        }
+        // Setting an already queued, unsubmitted timer's time as well is harmless: the new one is earlier.
+        *self.timer = types::Timespec::new().sec(at_ns / 1_000_000_000).nsec((at_ns % 1_000_000_000) as u32);
+        let place: *const types::Timespec = &*self.timer;
+        let entry = match self.timer_ns {
+            None => opcode::Timeout::new(place)
+                .flags(types::TimeoutFlags::ABS)
+                .build()
+                .user_data(Kind::Timer.tag(0)),
+            // If it fired in the meantime this finds nothing, and its completion is there to be reaped.
+            Some(_) => opcode::TimeoutUpdate::new(Kind::Timer.tag(0), place)
+                .flags(types::TimeoutFlags::ABS)
+                .build()
+                .user_data(Kind::Control.tag(0)),
+        };
+        self.timer_ns = Some(at_ns);
+        self.push(entry);
+    }
+
+    /// Submits what was queued and lets the kernel post completions; sleeps only if asked to and none is there.
+    ///
+    /// # Errors
+    /// An error of the ring itself, after which it is of no use. Interruption and a full completion queue are
+    /// none.
+    pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let want = (wait == Wait::Block && self.backlog.is_empty()) as u32;
+        match self.enter_once(want) {
+            Err(error) if !passes(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves completions to `into`, as many as its capacity holds; the rest stays for the next call.
+    pub fn reap(&mut self, into: &mut Vec<Completion>) {
+        let backlog = self.backlog.len().min(into.capacity() - into.len());
+        into.extend(self.backlog.drain(..backlog));
+        self.take_completions(into);
+    }
+
+    /// Whether completions were left behind by [`Ring::reap`].
+    pub fn has_more(&mut self) -> bool {
+        !self.backlog.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// The first `len` bytes of a buffer that a completion brought.
+    ///
+    /// # Panics
+    /// When the buffer is the kernel's at the moment, or shorter than `len`.
+    pub fn bytes(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        let provided = &mut *self.provided;
+        let size = provided.shape.bytes as usize;
+        assert!(provided.ours[buffer as usize] && len <= size);
+        let start = buffer as usize * size;
+        // Not through the slice of the whole mapping: the kernel may be writing to its other buffers.
+        // SAFETY: `buffer` indexed `ours`, so `start + size` is within the mapping; the kernel gave this one
+        // up until `give_back`, which needs `self` exclusively as the borrow here does.
+        unsafe { std::slice::from_raw_parts_mut(provided.memory.as_ptr().add(start), len) }
+    }
+
+    /// Returns a buffer; the kernel sees it from the next [`Ring::publish`] on.
+    ///
+    /// # Panics
+    /// When it is not ours.
+    pub fn give_back(&mut self, buffer: u16) {
+        self.provided.put(buffer);
+    }
+
+    /// Shows the kernel the buffers given back since the last time.
+    pub fn publish(&self) {
+        self.provided.publish();
+    }
+
+    /// Provided buffers that the kernel can fill.
+    pub fn buffers_free(&self) -> u16 {
+        self.provided.shape.count - self.provided.ours_count
+    }
+
+    /// Operations that were submitted and have not ended.
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        self.push_all(std::slice::from_ref(&entry));
+    }
+
+    /// All in one submission, as a chain must be.
+    fn push_all(&mut self, entries: &[squeue::Entry]) {
+        self.outstanding += entries.len() as u64;
+        loop {
+            // SAFETY: what the entries point to is either owned by the ring (buffers, the timer's time) or
+            // only read by the kernel; see the module.
+            if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
+                return;
+            }
+            if let Err(error) = self.enter_once(0) {
+                if !passes(&error) {
+                    self.outstanding -= entries.len() as u64;
+                    self.broken.get_or_insert(error);
+                    return;
+                }
+                // The kernel holds completions that did not fit: make room, then it takes submissions again.
+                let mut backlog = std::mem::take(&mut self.backlog);
+                backlog.reserve(COMPLETIONS as usize);
+                self.take_completions(&mut backlog);
+                self.backlog = backlog;
+            }
+        }
+    }
+
+    fn enter_once(&mut self, want: u32) -> io::Result<usize> {
+        const GET_EVENTS: u32 = 1;
+        let queued = self.ring.submission().len() as u32;
+        // SAFETY: no argument is passed. Deferred work runs only in a call that asks for events, so always
+        // ask.
+        unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, GET_EVENTS, None) }
+    }
+
+    fn take_completions(&mut self, into: &mut Vec<Completion>) {
+        let mut room = into.capacity() - into.len();
+        let mut queue = self.ring.completion();
+        while room > 0 {
+            let Some(entry) = queue.next() else { break };
+            let completion =
+                Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() };
+            if !completion.more() {
+                self.outstanding -= 1;
+                if completion.kind() == Kind::Timer {
+                    self.timer_ns = None;
+                }
+            }
+            if let Some(buffer) = completion.buffer() {
+                self.provided.take(buffer);
+            }
+            if completion.kind() != Kind::Control {
+                into.push(completion);
+                room -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    /// Ends every operation and waits for it, so that nothing reads or writes memory that is gone.
+    fn drop(&mut self) {
+        let mut ended = Vec::with_capacity(COMPLETIONS as usize);
+        for round in 0.. {
+            self.reap(&mut ended);
+            for completion in ended.drain(..) {
+                if completion.kind() == Kind::Accept {
+                    drop(completion.into_socket());
+                }
+            }
+            if self.outstanding == 0 {
+                break;
+            }
+            // Only file operations resist, and they end by themselves; a device that hangs for 10 s is left
+            // with the memory that it may still use.
+            if round > 10_000 || self.broken.is_some() {
+                return;
+            }
+            if round > 8 {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            let all = opcode::AsyncCancel2::new(types::CancelBuilder::any()).build();
+            self.push(all.user_data(Kind::Control.tag(0)));
+            if self.enter(Wait::Look).is_err() {
+                return;
+            }
+        }
+        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
+        // SAFETY: dropped once, here, and not used afterwards.
+        unsafe { std::mem::ManuallyDrop::drop(&mut self.provided) };
+    }
+}
+
+fn fd(of: BorrowedFd<'_>) -> types::Fd {
+    types::Fd(of.as_raw_fd())
+}
+
+/// Whether the call may simply be repeated.
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ETIME))
+}
+
+/// Whether this process may have a ring with everything that [`Ring`] uses; if not, why, and what to do.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn uring_support() -> Result<(), String> {
+    let mut ring =
+        Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16).map_err(|error| explain(&error))?;
+    let mut probe = io_uring::Probe::new();
+    ring.ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
+    let needed = [
+        ("accept", opcode::Accept::CODE),
+        ("receive", opcode::RecvMulti::CODE),
+        ("send", opcode::Send::CODE),
+        ("write", opcode::Write::CODE),
+        ("fsync", opcode::Fsync::CODE),
+        ("poll", opcode::PollAdd::CODE),
+        ("cancel", opcode::AsyncCancel::CODE),
+        ("timeout", opcode::Timeout::CODE),
+        ("timeout update", opcode::TimeoutUpdate::CODE),
+    ];
+    for (name, code) in needed {
+        if !probe.is_supported(code) {
+            return Err(format!("the kernel's io_uring cannot {name}; Linux 6.1 or later is needed"));
+        }
+    }
+    // A filter may let a ring be made and refuse its use.
+    ring.enter(Wait::Look).map_err(|error| explain(&error))
+}
+
+fn explain(error: &io::Error) -> String {
+    let disabled =
+        std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default().trim().to_owned();
+    match error.raw_os_error() {
+        Some(libc::EPERM) if disabled == "2" => {
+            "io_uring is switched off on this host: set `sysctl kernel.io_uring_disabled=0`".into()
+        }
+        Some(libc::EPERM) if disabled == "1" => "io_uring is kept for privileged users on this host: set \
+             `sysctl kernel.io_uring_disabled=0`, or run in the group named by `kernel.io_uring_group`"
+            .into(),
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is refused to this process, probably by the container's \
+             seccomp profile: allow io_uring_setup, io_uring_enter and io_uring_register"
+                .into()
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring, or a seccomp profile hides it: Linux 6.1 or later \
+             with io_uring_setup, io_uring_enter and io_uring_register allowed is needed"
+                .into()
+        }
+        Some(libc::EINVAL) => {
+            "this kernel's io_uring lacks deferred task run or provided buffer rings: Linux 6.1 or later is \
+             needed"
+                .into()
+        }
+        Some(libc::ENOMEM) => "the limit on locked memory is too low for io_uring: raise it (`ulimit -l`, \
+             `LimitMEMLOCK=` in a systemd unit)"
+            .into(),
+        _ => format!("io_uring cannot be set up: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::memory::Clock;
+    use crate::sys::clock::MonotonicClock;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    const SMALL: Buffers = Buffers { count: 4, bytes: 4096 };
+
+    fn ring() -> Option<Ring> {
+        match uring_support() {
+            Ok(()) => Some(Ring::new(SMALL).unwrap()),
+            Err(why) => {
+                eprintln!("not tested: {why}");
+                None
+            }
+        }
+    }
+
+    /// Completions until `count` have come.
+    fn wait(ring: &mut Ring, count: usize) -> Vec<Completion> {
+        let mut all = Vec::with_capacity(64);
+        while all.len() < count {
+            ring.enter(Wait::Block).unwrap();
+            ring.reap(&mut all);
+        }
+        all
+    }
+
+    #[test]
+    fn receives_into_buffers_runs_out_and_goes_on_after_they_return() {
+        let Some(mut ring) = ring() else { return };
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ring.receive(ours.as_fd(), 7);
+        let mut held = Vec::new();
+        for round in 0..4u8 {
+            theirs.write_all(&[round; 10]).unwrap();
+            let got = wait(&mut ring, 1).pop().unwrap();
+            assert_eq!((got.kind(), got.key(), got.result()), (Kind::Receive, 7, Ok(10)));
+            let buffer = got.buffer().unwrap();
+            assert_eq!(ring.bytes(buffer, 10), [round; 10]);
+            held.push(buffer);
+        }
+        assert_eq!(ring.buffers_free(), 0);
+        theirs.write_all(b"more").unwrap();
+        let none = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((none.result(), none.more()), (Err(libc::ENOBUFS), false));
+        for buffer in held {
+            ring.give_back(buffer);
+        }
+        ring.publish();
+        ring.receive(ours.as_fd(), 8);
+        let got = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((got.key(), got.result()), (8, Ok(4)));
+        ring.give_back(got.buffer().unwrap());
+        drop(theirs);
+        let end = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((end.result(), end.more(), end.buffer()), (Ok(0), false, None));
+    }
+
+    #[test]
+    #[should_panic = "given back twice"]
+    fn a_buffer_cannot_be_given_back_twice() {
+        let Some(mut ring) = ring() else { panic!("given back twice") };
+        ring.give_back(0);
+    }
+
+    #[test]
+    fn sends_and_cancels() {
+        let Some(mut ring) = ring() else { return };
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ring.receive(ours.as_fd(), 1);
+        let bytes = b"reply".to_vec();
+        ring.send(ours.as_fd(), &bytes, 1);
+        let sent = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((sent.kind(), sent.result()), (Kind::Send, Ok(5)));
+        let mut read = [0; 5];
+        theirs.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"reply");
+        assert_eq!(ring.outstanding(), 1);
+        ring.cancel(Kind::Receive, 1);
+        let end = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((end.result(), end.more()), (Err(libc::ECANCELED), false));
+        ring.enter(Wait::Look).unwrap();
+        ring.reap(&mut Vec::with_capacity(4));
+        assert_eq!(ring.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_write_is_followed_by_its_sync_and_a_failed_one_cancels_it() {
+        let Some(mut ring) = ring() else { return };
+        let path = std::env::temp_dir().join(format!("ringmill-ring-{}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let mut page = Mapping::new(4096, true).unwrap();
+        page.bytes_mut().fill(b'x');
+        ring.write(file.as_raw_fd(), 4096, page.bytes(), true, 3);
+        let done = wait(&mut ring, 2);
+        assert_eq!((done[0].kind(), done[0].result()), (Kind::Write, Ok(4096)));
+        assert_eq!((done[1].kind(), done[1].result()), (Kind::Sync, Ok(0)));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 8192);
+        let read_only = std::fs::File::open(&path).unwrap();
+        ring.write(read_only.as_raw_fd(), 0, page.bytes(), true, 3);
+        let done = wait(&mut ring, 2);
+        assert_eq!(done[0].result(), Err(libc::EBADF));
+        assert_eq!((done[1].kind(), done[1].result()), (Kind::Sync, Err(libc::ECANCELED)));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_timer_moves_forward_and_comes_once() {
+        let Some(mut ring) = ring() else { return };
+        let start_ns = MonotonicClock.now_ns();
+        ring.timer_until(start_ns + 60_000_000_000);
+        ring.enter(Wait::Look).unwrap();
+        ring.timer_until(start_ns + 5_000_000);
+        ring.timer_until(start_ns + 30_000_000_000);
+        let fired = wait(&mut ring, 1);
+        assert_eq!((fired.len(), fired[0].kind()), (1, Kind::Timer));
+        let took_ns = MonotonicClock.now_ns() - start_ns;
+        assert!((5_000_000..1_000_000_000).contains(&took_ns), "{took_ns}");
+        assert_eq!(ring.outstanding(), 0);
+    }
+
+    #[test]
+    fn accepts_many_and_a_full_submission_queue_passes() {
+        let Some(mut ring) = ring() else { return };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        ring.accept(listener.as_fd(), 2);
+        for _ in 0..SUBMISSIONS + 10 {
+            ring.cancel(Kind::Send, 99);
+        }
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        for (mut client, accepted) in clients.into_iter().zip(wait(&mut ring, 3)) {
+            assert!(accepted.more());
+            let mut socket = std::net::TcpStream::from(accepted.into_socket().unwrap());
+            socket.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn says_what_to_do() {
+        for (code, word) in [(libc::EPERM, "io_uring"), (libc::EINVAL, "6.1"), (libc::ENOMEM, "ulimit")] {
+            assert!(explain(&io::Error::from_raw_os_error(code)).contains(word));
+        }
+    }
+}
