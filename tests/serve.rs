@@ -856,7 +856,7 @@ fn a_taken_port_is_an_error() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = null_server();
     for taken in [other.local_addr().unwrap(), server.http()] {
-        let mut command = Command::new(common::RINGMILL);
+        let mut command = common::ringmill();
         command.args([
             "serve",
             "--sink",
@@ -904,7 +904,7 @@ fn bad_usage_is_explained() {
         (vec!["serve", "--listen", "nowhere"], "listen"),
         (vec!["serve", "--memory", "1k"], "memory"),
     ] {
-        let mut command = Command::new(common::RINGMILL);
+        let mut command = common::ringmill();
         command.args(&args);
         let output = run(command);
         let log = String::from_utf8_lossy(&output.stderr);
