@@ -50,7 +50,7 @@ pub const EXECUTOR_BYTES: u64 = 4 * MIB;
 /// glommio's default does.
 pub const EXECUTOR_IO_BYTES: u64 = MIB;
 /// Program text and data, allocator, admin thread with its runtime, housekeeping thread with its
-/// pre-write buffer: measured at 14 MiB, and a scrape of many shards needs some.
+/// pre-write buffer, and what a scrape of many shards needs. An estimate from above.
 pub const PROCESS_BYTES: u64 = 32 * MIB;
 /// The fewest connections that a derived plan goes down to.
 pub const CONNECTIONS_MIN: u64 = 16;

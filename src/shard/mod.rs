@@ -1,2 +1,234 @@
-//! One core's everything.
+//! One core's everything: its executor, its memory, its logic and the driver that moves it.
+//!
+//! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
+//! reached through its [`Handle`] alone.
 pub mod driver;
+pub mod listen;
+
+use crate::config::plan::{Driver, Limits, Plan};
+use crate::core::batch::policy::Policy;
+use crate::core::engine::{Action, Config, ConnId, Engine, Io, IoStep, Protocol, Timeouts};
+use crate::core::json::SimdScanner;
+use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
+use crate::sys::clock::MonotonicClock;
+use crate::sys::mapping::Mapping;
+use driver::{Bounds, Buffers, Edges, Hosted, Kind, Listener, Logic, Message};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use std::io;
+use std::sync::mpsc;
+
+/// The logic of a shard as it runs in production.
+pub type Shard = Engine<Mapping, MonotonicClock, SimdScanner, AnySink>;
+
+/// Bytes of each arena of refused events.
+const REFUSED_ARENA_BYTES: usize = 1 << 20;
+/// Blocks up to this size are made resident at start; larger ones (batch arenas, carries) page by page.
+const POPULATE_BYTES_MAX: usize = 64 << 10;
+
+/// What a shard is given.
+pub struct Assignment {
+    /// Its number.
+    pub number: u32,
+    /// Its core.
+    pub core: usize,
+    /// Its own listeners.
+    pub listeners: Vec<Listener>,
+    /// Where its chain goes on; `None`: the null sink.
+    pub resume: Option<Resume>,
+    /// To the housekeeper.
+    pub requests: Option<mpsc::Sender<(u32, Request)>>,
+}
+
+/// The way to a running shard, from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    sender: driver::Sender<Shard>,
+}
+
+impl Handle {
+    /// News from the housekeeper.
+    pub fn mail(&self, mail: Mail) {
+        // A shard that has ended needs no news.
+        let _ = self.sender.send(Message::Mail(mail));
+    }
+
+    /// Runs `ask` on the shard between two wakes.
+    pub fn ask(&self, ask: impl FnOnce(&mut Shard) + Send + 'static) {
+        let _ = self.sender.send(Message::Ask(Box::new(ask)));
+    }
+
+    /// Answers what came, then ends.
+    pub fn drain(&self) {
+        let _ = self.sender.send(Message::Drain);
+    }
+}
+
+/// A shard's thread.
+pub struct Running {
+    /// The way to it.
+    pub handle: Handle,
+    thread: ExecutorJoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Waits until it has drained.
+    ///
+    /// # Errors
+    /// What broke it.
+    pub fn join(self) -> io::Result<()> {
+        self.thread.join().map_err(|error| io::Error::other(error.to_string()))?
+    }
+}
+
+/// Starts a shard on its core. `ended` is told when it ends, for whatever reason.
+///
+/// # Errors
+/// When the mailbox or the executor cannot be made.
+pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
+    let (sender, mailbox) = driver::mailbox::<Shard>()?;
+    let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
+    let Assignment { number, core, listeners, resume, requests } = assignment;
+    let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(&format!("shard-{number}"))
+        .io_memory(plan.executor_io_bytes as usize)
+        .spawn(move || async move {
+            let shard = make(config, number, resume)?;
+            let (keeper, to_keeper) = (requests.clone(), requests);
+            let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
+            let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
+            let result = driver::drive(kind, shard, edges).await.map(|mut shard| {
+                shard.close();
+                while let Some(request) = shard.next_request() {
+                    pass_on(&keeper, number, request);
+                }
+            });
+            let _ = ended.send(number);
+            result
+        })
+        .map_err(|error| io::Error::other(format!("cannot start the executor of core {core}: {error}")))?;
+    Ok(Running { handle: Handle { sender }, thread })
+}
+
+fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: Request) {
+    if let Some(keeper) = keeper {
+        // The keeper outlives every shard.
+        let _ = keeper.send((shard, request));
+    }
+}
+
+/// Makes the shard's logic and all its memory, on the shard's own core.
+fn make(config: Config, number: u32, resume: Option<Resume>) -> io::Result<Shard> {
+    let sink = match &resume {
+        Some(resume) => AnySink::Segments(SegmentSink::new(number, resume)),
+        None => AnySink::Null(NullSink),
+    };
+    let mut failure = None;
+    let shard = Engine::new(config, MonotonicClock, SimdScanner::new(), sink, |bytes| {
+        Mapping::new(bytes, bytes <= POPULATE_BYTES_MAX).unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            Mapping::new(1, false).expect("a page of address space")
+        })
+    });
+    failure.map_or(Ok(shard), Err)
+}
+
+fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {
+    let limits: &Limits = &plan.limits;
+    let ns = |duration: std::time::Duration| duration.as_nanos() as u64;
+    let keeps = plan.segments.quarantine_bytes > 0;
+    Config {
+        shard: assignment.number,
+        connections_max: limits.connections_max as usize,
+        body_budget_bytes: limits.body_budget_bytes as usize,
+        batch_arena_bytes: limits.arena_bytes as usize,
+        refused_arena_bytes: REFUSED_ARENA_BYTES,
+        ack: plan.ack,
+        policy: Policy {
+            bytes_max: limits.batch_bytes_max as usize,
+            events_max: limits.batch_events_max,
+            linger_ns: ns(limits.linger),
+        },
+        lines_replies: limits.lines_replies,
+        shed_after_ns: ns(limits.shed_after),
+        quarantine_first: assignment.resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
+        timeouts: Timeouts {
+            head_ns: ns(limits.head_timeout),
+            idle_ns: ns(limits.idle_timeout),
+            reply_ns: ns(limits.reply_timeout),
+            body_floor_bytes_per_s: limits.body_floor_bytes_per_s,
+            ..Timeouts::default()
+        },
+    }
+}
+
+fn bounds(plan: &Plan) -> Bounds {
+    let buffers = Buffers { count: plan.limits.receive_buffers, ..Bounds::default().buffers };
+    Bounds { connections_max: plan.limits.connections_max, buffers, poll: plan.poll }
+}
+
+fn kind(plan: &Plan) -> Kind {
+    match plan.driver {
+        Driver::Uring => Kind::Uring,
+        Driver::Glommio => Kind::Glommio,
+    }
+}
+
+impl Logic for Shard {
+    type Request = Request;
+    type Mail = Mail;
+
+    fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
+        Engine::open(self, protocol)
+    }
+    fn accept_failed(&mut self) {
+        Engine::accept_failed(self);
+    }
+    fn receive(&mut self, conn: ConnId, data: &mut [u8]) {
+        Engine::receive(self, conn, data);
+    }
+    fn receive_end(&mut self, conn: ConnId) {
+        Engine::receive_end(self, conn);
+    }
+    fn fail(&mut self, conn: ConnId) {
+        Engine::fail(self, conn);
+    }
+    fn released(&mut self, conn: ConnId) {
+        Engine::released(self, conn);
+    }
+    fn next_send(&mut self) -> Option<(ConnId, &[u8])> {
+        Engine::next_send(self)
+    }
+    fn sent(&mut self, conn: ConnId, bytes: usize) {
+        Engine::sent(self, conn, bytes);
+    }
+    fn next_action(&mut self) -> Option<(ConnId, Action)> {
+        Engine::next_action(self)
+    }
+    fn run(&mut self) -> bool {
+        Engine::run(self)
+    }
+    fn next_io(&mut self) -> Option<Io<'_>> {
+        Engine::next_io(self)
+    }
+    fn io_done(&mut self, slot: u8, step: IoStep, result: Result<usize, i32>) {
+        Engine::io_done(self, slot, step, result);
+    }
+    fn next_request(&mut self) -> Option<Request> {
+        Engine::next_request(self)
+    }
+    fn mail(&mut self, mail: Mail) {
+        Engine::mail(self, mail);
+    }
+    fn deadline_ns(&self) -> Option<u64> {
+        Engine::deadline_ns(self)
+    }
+    fn tick(&mut self) {
+        Engine::tick(self);
+    }
+    fn drain(&mut self) {
+        Engine::drain(self);
+    }
+    fn is_drained(&mut self) -> bool {
+        Engine::is_drained(self)
+    }
+}

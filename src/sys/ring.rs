@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::mapping::Mapping;
-use crate::core::memory::Memory;
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -586,7 +585,7 @@ fn explain(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::memory::Clock;
+    use crate::core::memory::{Clock, Memory};
     use crate::sys::clock::MonotonicClock;
     use std::io::{Read, Write};
     use std::os::fd::AsFd;

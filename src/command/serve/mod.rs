@@ -1,9 +1,253 @@
-//! `ringmill serve`.
-use crate::config::plan::Plan;
+//! `ringmill serve`: wiring. Binds, recovers, starts keeper, shards and admin, waits for the end.
+//!
+//! What can fail is tried in the order in which an operator mends it: addresses, data directory, cores.
+//! Nothing is decided about events here.
+mod signals;
+
+use crate::admin::{self, Admin, Ask, Facts, ShardPort};
+use crate::config::plan::{Driver, Plan, Sink};
+use crate::core::sink::Resume;
+use crate::log;
+use crate::shard::{self, Assignment, Handle, Running, listen::Listening};
+use crate::sink::keeper::{Keeper, Options};
+use crate::sink::store::Store;
+use crate::sink::volume::{DirLock, FsVolume};
+use crate::sys::affinity;
+use signals::Wake;
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+/// How long the ready line waits for the sinks; the shards listen all the while.
+const READY_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs the server until it is told to stop.
-pub fn run(_plan: Plan) -> ExitCode {
-    crate::log::error!("serving is not wired up yet; --dry-run works");
-    ExitCode::FAILURE
+pub fn run(plan: Plan) -> ExitCode {
+    match serve(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            log::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(plan: &Plan) -> Result<(), String> {
+    let listening = shard::listen::listen(plan).map_err(|error| error.to_string())?;
+    let admin = plan.admin.map(|address| admin::bind(&address.to_string())).transpose();
+    let admin = admin.map_err(|error| error.to_string())?;
+    let store = open_store(plan)?;
+    log_placement(plan);
+
+    let handles: Arc<OnceLock<Vec<Handle>>> = Arc::default();
+    let (resumes, volumes, _lock) = take_apart(store);
+    let keeper = volumes.map(|volumes| start_keeper(plan, volumes, handles.clone())).transpose()?;
+    let Listening { shards: listeners, http, lines, paths } = listening;
+    let wake = Wake::new();
+    let shards = start_shards(plan, listeners, &resumes, keeper.as_ref(), &wake)?;
+    let ways: Vec<Handle> = shards.iter().map(|shard| shard.handle.clone()).collect();
+    let _ = handles.set(ways.clone());
+    let admin = admin.map(|bound| start_admin(plan, bound, &ways)).transpose()?;
+    wake.watch_signals().map_err(|error| format!("cannot watch for signals: {error}"))?;
+
+    wait_until_ready(&ways);
+    announce(plan, &http, &lines, admin.as_ref());
+    let ended = wake.wait();
+    let result = drain(plan, &ways, shards, ended);
+    if let Some(admin) = admin {
+        let _ = admin.stop();
+    }
+    if let Some(keeper) = keeper {
+        keeper.join();
+    }
+    paths.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    result
+}
+
+fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
+    let Sink::Segments(dir) = &plan.sink else { return Ok(None) };
+    let started = Instant::now();
+    let store = Store::open(dir, plan.cores.shards.len() as u32).map_err(|error| error.to_string())?;
+    for (warning, line) in store.report() {
+        if warning {
+            log::warn!("{line}");
+        } else {
+            log::info!("{line}");
+        }
+    }
+    log::info!("recovered {} in {} ms", dir.display(), started.elapsed().as_millis());
+    Ok(Some(store))
+}
+
+type Parts = (Vec<Resume>, Option<Vec<FsVolume>>, Option<DirLock>);
+
+fn take_apart(store: Option<Store>) -> Parts {
+    let Some(store) = store else { return (Vec::new(), None, None) };
+    let (shards, lock) = store.into_parts();
+    let (resumes, volumes) = shards.into_iter().map(|open| (open.resume, open.volume)).unzip();
+    (resumes, Some(volumes), Some(lock))
+}
+
+fn log_placement(plan: &Plan) {
+    log::info!("cores: {}; driver {}: {}", plan.cores.why, plan.driver, plan.driver_why);
+    for (number, core) in plan.cores.shards.iter().enumerate() {
+        let node = core.node.map_or("unknown".into(), |node| node.to_string());
+        log::info!("shard {number}: core {}, SMT siblings {:?}, NUMA node {node}", core.core, core.siblings);
+    }
+    log::info!("memory plan: {} bytes in all", plan.memory.total_bytes());
+}
+
+/// Puts the calling thread on the housekeeping cores.
+fn pin_aside(cores: Vec<usize>) -> impl FnOnce() + Send + 'static {
+    move || {
+        if let Err(error) = affinity::pin(&cores) {
+            log::warn!("cannot move a housekeeping thread to cores {cores:?}: {error}");
+        }
+    }
+}
+
+fn start_keeper(
+    plan: &Plan,
+    volumes: Vec<FsVolume>,
+    handles: Arc<OnceLock<Vec<Handle>>>,
+) -> Result<Keeper, String> {
+    let segments = &plan.segments;
+    let options = Options {
+        segment_bytes: segments.segment_bytes,
+        quarantine_bytes: segments.quarantine_bytes,
+        retention_bytes: segments.retention_bytes,
+        retention_age: segments.retention_age,
+        paced: true,
+    };
+    let deliver = move |shard: u32, mail| {
+        // Requests come only from shards, so the handles are there before the first answer is.
+        let handles = handles.wait();
+        handles[shard as usize].mail(mail);
+    };
+    let notice = |notice: crate::sink::keeper::Notice| {
+        if notice.is_warning() {
+            log::warn!("{notice}");
+        } else {
+            log::info!("{notice}");
+        }
+    };
+    let pin = pin_aside(plan.cores.housekeeping.clone());
+    Keeper::start(volumes, options, pin, deliver, notice)
+        .map_err(|error| format!("cannot start the housekeeper: {error}"))
+}
+
+fn start_shards(
+    plan: &Plan,
+    listeners: Vec<Vec<shard::driver::Listener>>,
+    resumes: &[Resume],
+    keeper: Option<&Keeper>,
+    wake: &Wake,
+) -> Result<Vec<Running>, String> {
+    let mut shards = Vec::new();
+    for (number, (core, listeners)) in plan.cores.shards.iter().zip(listeners).enumerate() {
+        let assignment = Assignment {
+            number: number as u32,
+            core: core.core,
+            listeners,
+            resume: resumes.get(number).copied(),
+            requests: keeper.map(Keeper::requests),
+        };
+        let running = shard::start(plan, assignment, wake.shard_ends())
+            .map_err(|error| format!("shard {number}: {error}"))?;
+        shards.push(running);
+    }
+    Ok(shards)
+}
+
+struct Port {
+    number: u32,
+    core: u32,
+    handle: Handle,
+}
+
+impl ShardPort for Port {
+    fn ask(&self, ask: Ask) {
+        let (number, core) = (self.number, self.core);
+        self.handle.ask(move |shard| {
+            let ready = shard.ready();
+            ask.answer(number, Some(core), ready, shard.metrics());
+        });
+    }
+}
+
+fn start_admin(plan: &Plan, bound: admin::Bound, ways: &[Handle]) -> Result<Admin, String> {
+    let ports = ways.iter().zip(&plan.cores.shards).enumerate().map(|(number, (handle, core))| {
+        let port = Port { number: number as u32, core: core.core as u32, handle: handle.clone() };
+        Box::new(port) as Box<dyn ShardPort>
+    });
+    let config = BTreeMap::from([
+        ("sink".into(), plan.sink.to_string()),
+        ("ack".into(), plan.ack.as_str().into()),
+        ("driver".into(), plan.driver.to_string()),
+        ("listen".into(), Plan::join(&plan.listen)),
+    ]);
+    let facts = Facts {
+        version: env!("CARGO_PKG_VERSION").into(),
+        config,
+        memory_plan_bytes: plan.memory.total_bytes(),
+    };
+    bound
+        .serve(facts, ports.collect(), pin_aside(plan.cores.housekeeping.clone()))
+        .map_err(|error| format!("cannot start the admin side: {error}"))
+}
+
+/// Waits for every sink to take events, so that the first request after the ready line finds it so.
+fn wait_until_ready(ways: &[Handle]) {
+    let started = Instant::now();
+    for handle in ways {
+        while started.elapsed() < READY_WAIT {
+            let (answer, answered) = mpsc::channel();
+            handle.ask(move |shard| answer.send(shard.ready()).unwrap_or_default());
+            match answered.recv_timeout(Duration::from_secs(1)) {
+                Ok(Ok(())) => break,
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+    if started.elapsed() >= READY_WAIT {
+        log::warn!("the sink is not ready yet; requests wait or are told 503 until it is");
+    }
+}
+
+fn announce(plan: &Plan, http: &[String], lines: &[String], admin: Option<&Admin>) {
+    let admin = admin.map_or("-".into(), |admin| admin.local_addr().to_string());
+    let line = format!(
+        "ringmill ready http={} lines={} admin={admin} shards={} sink={} ack={} driver={}",
+        Plan::join(http),
+        Plan::join(lines),
+        plan.cores.shards.len(),
+        plan.sink,
+        plan.ack.as_str(),
+        match plan.driver {
+            Driver::Uring => "uring",
+            Driver::Glommio => "glommio",
+        }
+    );
+    // Nobody may be reading; the server serves all the same.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn drain(plan: &Plan, ways: &[Handle], shards: Vec<Running>, ended: signals::Ended) -> Result<(), String> {
+    if let signals::Ended::Signal(name) = ended {
+        log::info!("{name}: draining");
+    }
+    ways.iter().for_each(Handle::drain);
+    signals::exit_after(plan.drain_timeout);
+    let mut result = Ok(());
+    for (number, shard) in shards.into_iter().enumerate() {
+        if let Err(error) = shard.join() {
+            result = Err(format!("shard {number} failed: {error}"));
+        }
+    }
+    match (result, ended) {
+        (Ok(()), signals::Ended::Shard(number)) => Err(format!("shard {number} ended by itself")),
+        (result, _) => result,
+    }
 }

@@ -1,7 +1,7 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
-use crate::json::{EVENT_BYTES_MAX, Format, Scanner};
+use crate::json::{MAX_EVENT_BYTES, Format, Scanner};
 use crate::memory::{Clock, Memory};
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
@@ -43,7 +43,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// An unfinished line: kept, unless it is already longer than any event.
     fn note_partial_line(&mut self, conn: &mut Conn<M>, id: ConnId, rest: &[u8]) -> usize {
-        if rest.len() > EVENT_BYTES_MAX {
+        if rest.len() > MAX_EVENT_BYTES {
             conn.skipping = true;
             let counters = &mut self.metrics.counters;
             counters.events_received += 1;
@@ -51,7 +51,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counters.lines_received += 1;
             return rest.len();
         }
-        if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, EVENT_BYTES_MAX + CARRY_RESIDENT_BYTES) {
+        if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, MAX_EVENT_BYTES + CARRY_RESIDENT_BYTES) {
             self.block(conn, id);
         }
         0

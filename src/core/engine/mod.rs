@@ -33,7 +33,7 @@ use crate::batch::ledger::Ledger;
 use crate::batch::policy::Policy;
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
-use crate::metrics::{Metrics, ShardSnapshot};
+use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, Request, Sink, files::Files};
 use alloc::vec::Vec;
@@ -61,8 +61,6 @@ pub const ERROR_LISTS: usize = 512;
 pub struct Config {
     /// Number of the shard.
     pub shard: u32,
-    /// Its core, for the metrics.
-    pub core: Option<u32>,
     /// Slots for connections.
     pub connections_max: usize,
     /// Bytes that bodies beyond the resident carry may take together.
@@ -145,7 +143,6 @@ struct Hub<M, C, S, K> {
     actions: alloc::collections::VecDeque<(ConnId, Action)>,
     draining: bool,
     drain_since_ns: u64,
-    closed: bool,
     /// Counts requests, to time one in sixteen.
     sample: u32,
 }
@@ -185,7 +182,6 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             actions: alloc::collections::VecDeque::with_capacity(4 * n + 16),
             draining: false,
             drain_since_ns: 0,
-            closed: false,
             sample: 0,
             config,
         };
@@ -365,23 +361,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         }
     }
 
-    /// Everything received is settled and every connection closed; the files are handed back.
-    pub fn is_drained(&mut self) -> bool {
-        let hub = &mut self.hub;
-        let done = hub.draining && self.free.len() == self.conns.len() && hub.flight.is_none() && hub.bay_is_empty();
-        if done && !hub.closed {
-            hub.closed = true;
-            hub.sink.close();
-            if let Some(quarantine) = &mut hub.quarantine {
-                quarantine.close();
-            }
-        }
-        done
+    /// Everything received is settled and every connection closed.
+    pub fn is_drained(&self) -> bool {
+        let hub = &self.hub;
+        hub.draining && self.free.len() == self.conns.len() && hub.flight.is_none() && hub.bay_is_empty()
     }
 
-    /// The shard's figures.
-    pub fn snapshot(&mut self, into: &mut ShardSnapshot) {
-        let ready = self.ready();
+    /// Hands the files back to the housekeeper; the last thing to do with a drained shard.
+    pub fn close(&mut self) {
+        self.hub.sink.close();
+        if let Some(quarantine) = &mut self.hub.quarantine {
+            quarantine.close();
+        }
+    }
+
+    /// The figures, with the gauges brought up to date.
+    pub fn metrics(&mut self) -> &Metrics {
         let hub = &mut self.hub;
         let bay = &hub.bays[hub.open_bay];
         let gauges = &mut hub.metrics.gauges;
@@ -390,12 +385,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
         gauges.commits_in_flight = u64::from(hub.flight.is_some());
-        into.fill(hub.config.shard, hub.config.core, ready, &hub.metrics);
-    }
-
-    /// The figures themselves.
-    pub fn metrics(&self) -> &Metrics {
-        &self.hub.metrics
+        &hub.metrics
     }
 }
 

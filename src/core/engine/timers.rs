@@ -18,21 +18,17 @@ const DRAIN_GRACE_NS: u64 = 1_000_000_000;
 const DRAIN_NS_MAX: u64 = 25_000_000_000;
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
-    /// Reads the clock, and looks after deadlines when it is time. Once at the head of every wake.
+    /// Reads the clocks, and looks after deadlines when it is time. Once at the head of every wake.
     pub fn tick(&mut self) {
         let hub = &mut self.hub;
         hub.now_ns = hub.clock.now_ns();
+        hub.wall_ms = hub.clock.wall_ms();
+        hub.composer.set_time(hub.wall_ms);
         if hub.now_ns < hub.next_scan_ns {
             return;
         }
         hub.next_scan_ns = hub.now_ns + SCAN_NS;
         self.scan_deadlines();
-    }
-
-    /// Refreshes the wall clock, from which `Date` and the headers' time come. Cheap enough for each wake.
-    pub fn set_wall(&mut self) {
-        self.hub.wall_ms = self.hub.clock.wall_ms();
-        self.hub.composer.set_time(self.hub.wall_ms);
     }
 
     /// When [`Engine::tick`] must be called at the latest; `None`: only when something happens.

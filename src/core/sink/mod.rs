@@ -162,3 +162,51 @@ pub trait Sink {
     /// No more events will come: hand the open file back.
     fn close(&mut self);
 }
+
+/// The sink that the configuration named.
+#[derive(Debug)]
+pub enum AnySink {
+    /// Keeps nothing.
+    Null(null::NullSink),
+    /// Segment files.
+    Segments(segments::SegmentSink),
+}
+
+macro_rules! each {
+    ($self:ident, $sink:ident => $do:expr) => {
+        match $self {
+            AnySink::Null($sink) => $do,
+            AnySink::Segments($sink) => $do,
+        }
+    };
+}
+
+impl Sink for AnySink {
+    fn strongest(&self) -> Ack {
+        each!(self, sink => sink.strongest())
+    }
+    fn ready(&self) -> Result<(), NotReady> {
+        each!(self, sink => sink.ready())
+    }
+    fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
+        each!(self, sink => sink.seal(batch, wall_ms))
+    }
+    fn committed(&mut self) -> Option<Receipt> {
+        each!(self, sink => sink.committed())
+    }
+    fn receipt(&self) -> Option<Receipt> {
+        each!(self, sink => sink.receipt())
+    }
+    fn failed(&mut self, no_space: bool) {
+        each!(self, sink => sink.failed(no_space))
+    }
+    fn next_request(&mut self) -> Option<Request> {
+        each!(self, sink => sink.next_request())
+    }
+    fn mail(&mut self, mail: Mail) {
+        each!(self, sink => sink.mail(mail))
+    }
+    fn close(&mut self) {
+        each!(self, sink => sink.close())
+    }
+}
