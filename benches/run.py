@@ -429,11 +429,11 @@ def table(result):
 # --- memory -----------------------------------------------------------------------------------------------
 
 def planned_bytes(argv):
-    """The sum that `serve --dry-run` prints: the largest byte count on a line that says total or sum."""
+    """The sum that `serve --dry-run` prints: the byte count on the line that begins with `total`."""
     done = subprocess.run([*argv, "--dry-run"], capture_output=True, text=True, timeout=30)
     if done.returncode:
         sys.exit("--dry-run refused with %d: %s" % (done.returncode, done.stderr))
-    sums = [int(n.replace(",", "").replace("_", "")) for l in done.stdout.splitlines() if re.search(r"\b(total|sum)\b", l, re.I)
+    sums = [int(n.replace(",", "").replace("_", "")) for l in done.stdout.splitlines() if l.split()[:1] == ["total"]
             for n in re.findall(r"\d[\d,_]{3,}", l)]
     return max(sums) if sums else None, done.stdout
 

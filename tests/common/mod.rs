@@ -19,8 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The program under test.
-pub const RINGMILL: &str = env!("CARGO_BIN_EXE_ringmill");
+/// The program under test: the one built with these tests, or the one that `RINGMILL_BIN` names.
+pub fn ringmill() -> Command {
+    Command::new(std::env::var_os("RINGMILL_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_ringmill").into()))
+}
+
 /// No single wait of a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -70,7 +73,7 @@ pub fn core() -> String {
 
 /// `serve` with one shard, on ports of its own and with small buffers, so that many run at once.
 pub fn serve() -> Command {
-    let mut command = Command::new(RINGMILL);
+    let mut command = ringmill();
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", &core()]);
     command.args(["--segment-bytes", "32MiB", "--quarantine-bytes", "4MiB", "--connections-max", "64"]);
     command.args(["--receive-buffers", "128", "--body-budget-bytes", "16MiB"]);
@@ -415,7 +418,7 @@ pub fn get(to: SocketAddr, path: &str) -> Reply {
 
 /// `ringmill segments WHAT DIR ARGS`.
 pub fn segments(what: &str, dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(RINGMILL);
+    let mut command = ringmill();
     command.args(["segments", what]).arg(dir).args(args);
     run(command)
 }
