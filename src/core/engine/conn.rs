@@ -166,7 +166,8 @@ impl<M: Memory> Conn<M> {
         self.decoder = http1::Decoder::new();
         self.held = None;
         self.outbox.clear();
-        (self.reserved, self.wants_budget, self.body_bytes, self.lines, self.blocked_since_ns) = (0, 0, 0, 0, 0);
+        (self.reserved, self.wants_budget, self.body_bytes, self.lines, self.blocked_since_ns) =
+            (0, 0, 0, 0, 0);
         (self.eof, self.paused, self.blocked, self.skipping) = (false, false, false, false);
         self.phase = Phase::Idle;
         (self.phase_since_ns, self.active_ns, self.send_since_ns) = (now_ns, now_ns, now_ns);
@@ -184,7 +185,7 @@ impl<M: Memory> Conn<M> {
 
     /// Nothing is owed to the peer.
     pub fn is_even(&self) -> bool {
-        self.pending.is_empty() && self.outbox.len() == 0
+        self.pending.is_empty() && self.outbox.is_empty()
     }
 }
 
