@@ -115,6 +115,8 @@ pub struct Conn<M> {
     pub waits: Ticket,
     pub phase: Phase,
     pub phase_since_ns: u64,
+    /// When the present request's first byte came, if it did not come whole.
+    pub begun_ns: u64,
     /// Bytes of the present body received.
     pub body_bytes: u64,
     pub active_ns: u64,
@@ -149,6 +151,7 @@ impl<M: Memory> Conn<M> {
             waits: 0,
             phase: Phase::Idle,
             phase_since_ns: 0,
+            begun_ns: 0,
             body_bytes: 0,
             active_ns: 0,
             send_since_ns: 0,

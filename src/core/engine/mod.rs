@@ -350,11 +350,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         !hub.again.is_empty()
     }
 
-    /// Whether the sink takes events.
+    /// Whether the sink takes events and the quarantine what is refused of them.
     pub fn ready(&self) -> Result<(), &'static str> {
         match self.hub.draining {
-            true => Err("the server is shutting down"),
-            false => self.hub.sink.ready().map_err(|why| why.reason()),
+            true => return Err("the server is shutting down"),
+            false => self.hub.sink.ready().map_err(|why| why.reason())?,
+        }
+        match &self.hub.quarantine {
+            Some(files) if files.ready().is_err() => Err("no quarantine file is ready; see the server's log"),
+            _ => Ok(()),
         }
     }
 
