@@ -86,8 +86,18 @@ fn ready_line_names_what_runs() {
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.further_output(), Vec::<String>::new(), "one line only on standard output");
 
-    let mut command = serve();
-    command.args(["--sink", "null", "--admin", "none"]);
+    let mut command = common::ringmill();
+    command.args([
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--sink",
+        "null",
+        "--admin",
+        "none",
+        "--cores",
+        &common::core(),
+    ]);
     let server = Server::start(command);
     let fields = ["lines", "admin", "sink", "ack"].map(|name| server.field(name).to_string());
     assert_eq!(fields, ["-", "-", "null", "accepted"]);
@@ -615,18 +625,20 @@ fn pipelined_replies_come_in_order() {
         stored += &format!("{{\"n\":{n}}}\n");
     }
     client.send(&all);
-    let mut last = None;
+    // A weak level may be promised before there is a receipt; what is stored is numbered in order all the same.
+    let (mut before, mut numbers) = (0, Vec::new());
     for (n, status) in expected.iter().enumerate() {
         let reply = client.reply();
         assert_eq!(reply.status, *status, "request {n}: {}", reply.show());
-        if reply.status == 404 {
+        if matches!(reply.status, 400 | 404) {
             continue;
         }
-        if let Some(first) = reply.json()["receipt"]["first"].as_u64() {
-            assert!(last.is_none_or(|last| first == last + 1), "request {n}: {first} after {last:?}");
-            last = Some(first);
-        }
+        let receipt = &reply.json()["receipt"];
+        assert!(receipt.is_object() || reply.status == 202, "request {n}: {}", reply.show());
+        numbers.extend(receipt["first"].as_u64().map(|first| first - before));
+        before += 1;
     }
+    assert!(numbers.iter().all(|base| *base == numbers[0]), "{numbers:?}");
     server.stop();
     assert_eq!(String::from_utf8(cat(&dir.join("data"), &[])).unwrap(), stored);
 }
@@ -747,7 +759,7 @@ fn books_balance() {
     assert_eq!(count("stored_total"), good as f64);
     let parts = ["stored_total", "quarantined_total", "rejected_total", "shed_total"].map(count);
     assert_eq!(count("received_total"), parts.iter().sum::<f64>(), "{parts:?}");
-    assert!(parts[1] >= bad as f64, "{parts:?}");
+    assert!(parts[1] >= bad as f64, "{bad} bad beside good: {parts:?}");
     let metrics = server.metrics();
     assert!(metrics.keys().any(|k| k.starts_with("ringmill_requests_total{") && k.contains("code=\"207\"")));
     for stage in ["read", "frame", "parse", "append", "seal_wait", "sink", "reply"] {

@@ -135,8 +135,14 @@ impl Composer {
         if status == 400 {
             let (code, reason) = match (outcome.rejected, outcome.all_or_nothing) {
                 (0, _) => ("no_events", "the body holds no event: send at least one JSON object"),
-                (_, true) => ("rejected", "partial=reject and some events were refused, so none is stored: mend those listed in errors"),
-                _ => ("no_good_event", "every event of the body was refused: see errors for index, offset and reason"),
+                (_, true) => (
+                    "rejected",
+                    "partial=reject and some events were refused, so none is stored: mend those listed in errors",
+                ),
+                _ => (
+                    "no_good_event",
+                    "every event of the body was refused: see errors for index, offset and reason",
+                ),
             };
             error_fields(body, code, reason);
         }
@@ -174,7 +180,13 @@ impl Composer {
     }
 
     /// One line of the line protocol: all lines up to `through` are settled at `ack`.
-    pub fn lines<M: Memory>(&mut self, to: &mut Outbox<M>, ack: Result<Ack, &Reject>, through: u64, errors: &[ErrorRecord]) {
+    pub fn lines<M: Memory>(
+        &mut self,
+        to: &mut Outbox<M>,
+        ack: Result<Ack, &Reject>,
+        through: u64,
+        errors: &[ErrorRecord],
+    ) {
         self.body.clear();
         let body = &mut self.body;
         match ack {

@@ -76,16 +76,25 @@ impl Listening {
 
     fn unix(&mut self, path: &Path) -> io::Result<String> {
         let explain = |error: io::Error| {
-            let text = format!("cannot listen on unix:{}: {error}; choose another with --listen-lines", path.display());
+            let text = format!(
+                "cannot listen on unix:{}: {error}; choose another with --listen-lines",
+                path.display()
+            );
             io::Error::new(error.kind(), text)
         };
         if path.exists() {
             if UnixStream::connect(path).is_ok() {
-                return Err(explain(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")));
+                return Err(explain(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    "another process listens there",
+                )));
             }
             use std::os::unix::fs::FileTypeExt;
             if !std::fs::symlink_metadata(path).map_err(explain)?.file_type().is_socket() {
-                return Err(explain(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there")));
+                return Err(explain(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file that is no socket is there",
+                )));
             }
             std::fs::remove_file(path).map_err(explain)?;
         }

@@ -147,7 +147,13 @@ impl<M: Memory> Batch<M> {
 
     /// Copies one event in, followed by a line end. With `breaks`, raw line breaks between its tokens
     /// become spaces, so that it stays one line of the same length.
-    pub fn append(&mut self, stream: &StreamName, event: &[u8], breaks: bool, now_ns: u64) -> Result<(), Full> {
+    pub fn append(
+        &mut self,
+        stream: &StreamName,
+        event: &[u8],
+        breaks: bool,
+        now_ns: u64,
+    ) -> Result<(), Full> {
         let same = self.runs.last().is_some_and(|run| run.stream == *stream);
         let header = if same { 0 } else { HEADER_BYTES };
         if self.len + header + event.len() + 1 > self.capacity() || (!same && self.runs.len() == RUNS_MAX) {

@@ -127,12 +127,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     if tally.errors.is_none() {
                         tally.errors = errors_free.pop();
                     }
-                    if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)]) {
-                        if list.len() < ERRORS_MAX {
-                            list.push(record);
-                        }
+                    if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)])
+                        && list.len() < ERRORS_MAX
+                    {
+                        list.push(record);
                     }
-                    let kept = keeps && bay.refused.append(&body[span], index, offset as u32, reason.as_str());
+                    let kept =
+                        keeps && bay.refused.append(&body[span], index, offset as u32, reason.as_str());
                     tally.kept += u32::from(kept);
                     tally.rejected += 1;
                 }

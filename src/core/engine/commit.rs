@@ -235,7 +235,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         };
         let quarantine = self.seal_quarantine();
         let bay = &mut self.bays[self.open_bay];
-        let part = |extent: Option<Extent>| extent.map(|extent| Part { extent, stage: PartStage::Todo, error: None });
+        let part = |extent: Option<Extent>| {
+            extent.map(|extent| Part { extent, stage: PartStage::Todo, error: None })
+        };
         let flight = Flight {
             ticket: self.ledger.seal(),
             bay: self.open_bay,
@@ -268,11 +270,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let files = self.quarantine.as_mut()?;
         let len = bay.refused.sealed_len().next_multiple_of(BLOCK_BYTES);
-        if files.make_room(len) {
-            if let Some((file, _)) = files.current() {
-                bay.refused.seal(self.config.shard, file, self.wall_ms);
-                return files.take(len);
-            }
+        if files.make_room(len)
+            && let Some((file, _)) = files.current()
+        {
+            bay.refused.seal(self.config.shard, file, self.wall_ms);
+            return files.take(len);
         }
         self.drop_quarantined();
         None

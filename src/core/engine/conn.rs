@@ -115,6 +115,8 @@ pub struct Conn<M> {
     pub waits: Ticket,
     pub phase: Phase,
     pub phase_since_ns: u64,
+    /// When the present request's first byte came, if it did not come whole.
+    pub begun_ns: u64,
     /// Bytes of the present body received.
     pub body_bytes: u64,
     pub active_ns: u64,
@@ -149,6 +151,7 @@ impl<M: Memory> Conn<M> {
             waits: 0,
             phase: Phase::Idle,
             phase_since_ns: 0,
+            begun_ns: 0,
             body_bytes: 0,
             active_ns: 0,
             send_since_ns: 0,
@@ -166,7 +169,8 @@ impl<M: Memory> Conn<M> {
         self.decoder = http1::Decoder::new();
         self.held = None;
         self.outbox.clear();
-        (self.reserved, self.wants_budget, self.body_bytes, self.lines, self.blocked_since_ns) = (0, 0, 0, 0, 0);
+        (self.reserved, self.wants_budget, self.body_bytes, self.lines, self.blocked_since_ns) =
+            (0, 0, 0, 0, 0);
         (self.eof, self.paused, self.blocked, self.skipping) = (false, false, false, false);
         self.phase = Phase::Idle;
         (self.phase_since_ns, self.active_ns, self.send_since_ns) = (now_ns, now_ns, now_ns);
@@ -184,7 +188,7 @@ impl<M: Memory> Conn<M> {
 
     /// Nothing is owed to the peer.
     pub fn is_even(&self) -> bool {
-        self.pending.is_empty() && self.outbox.len() == 0
+        self.pending.is_empty() && self.outbox.is_empty()
     }
 }
 

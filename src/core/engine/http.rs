@@ -51,6 +51,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 },
             };
             if sampled_ns != 0 {
+                let read_ns = if conn.phase == Phase::Idle { 0 } else { self.now_ns - conn.begun_ns };
+                self.metrics.stages.record(Stage::Read, read_ns);
                 self.metrics.stages.record(Stage::Frame, self.clock.now_ns() - sampled_ns);
             }
             match self.perform(conn, id, &request, &data[at..end]) {
@@ -73,6 +75,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn note_incomplete(&mut self, conn: &mut Conn<M>, id: ConnId, incomplete: &Incomplete) {
         let phase = if incomplete.in_body { Phase::Body } else { Phase::Head };
+        if conn.phase == Phase::Idle {
+            conn.begun_ns = self.now_ns;
+        }
         if phase != conn.phase {
             conn.phase = phase;
             conn.phase_since_ns = self.now_ns;

@@ -1,7 +1,7 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
-use crate::json::{MAX_EVENT_BYTES, Format, Scanner};
+use crate::json::{Format, MAX_EVENT_BYTES, Scanner};
 use crate::memory::{Clock, Memory};
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
@@ -51,7 +51,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counters.lines_received += 1;
             return rest.len();
         }
-        if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, MAX_EVENT_BYTES + CARRY_RESIDENT_BYTES) {
+        if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, MAX_EVENT_BYTES + CARRY_RESIDENT_BYTES)
+        {
             self.block(conn, id);
         }
         0
@@ -134,7 +135,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 /// Length of a run of whole lines at the front: about a share of them, at least one.
 fn next_run(data: &[u8], eof: bool) -> Option<usize> {
     let window = data.len().min(SHARE_BYTES);
-    let whole = memrchr(b'\n', &data[..window]).or_else(|| memchr(b'\n', &data[window..]).map(|at| window + at));
+    let whole =
+        memrchr(b'\n', &data[..window]).or_else(|| memchr(b'\n', &data[window..]).map(|at| window + at));
     match whole {
         Some(last) => Some(last + 1),
         None if eof => Some(data.len()),

@@ -102,7 +102,13 @@ impl Default for Timeouts {
     /// 5 s head, 60 s idle, 30 s reply, 1 KiB/s after 30 s.
     fn default() -> Timeouts {
         const S: u64 = 1_000_000_000;
-        Timeouts { head_ns: 5 * S, idle_ns: 60 * S, reply_ns: 30 * S, body_grace_ns: 30 * S, body_floor_bytes_per_s: 1024 }
+        Timeouts {
+            head_ns: 5 * S,
+            idle_ns: 60 * S,
+            reply_ns: 30 * S,
+            body_grace_ns: 30 * S,
+            body_floor_bytes_per_s: 1024,
+        }
     }
 }
 
@@ -286,7 +292,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             let conn = &mut self.conns[id as usize];
             conn.queued_send = false;
             let live = !matches!(conn.state, State::Free | State::Closing);
-            if live && conn.outbox.len() > 0 && !conn.outbox.is_sending() {
+            if live && !conn.outbox.is_empty() && !conn.outbox.is_sending() {
                 conn.send_since_ns = self.hub.now_ns;
                 return Some((id, self.conns[id as usize].outbox.start_send()));
             }
@@ -344,11 +350,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         !hub.again.is_empty()
     }
 
-    /// Whether the sink takes events.
+    /// Whether the sink takes events and the quarantine what is refused of them.
     pub fn ready(&self) -> Result<(), &'static str> {
         match self.hub.draining {
-            true => Err("the server is shutting down"),
-            false => self.hub.sink.ready().map_err(|why| why.reason()),
+            true => return Err("the server is shutting down"),
+            false => self.hub.sink.ready().map_err(|why| why.reason())?,
+        }
+        match &self.hub.quarantine {
+            Some(files) if files.ready().is_err() => Err("no quarantine file is ready; see the server's log"),
+            _ => Ok(()),
         }
     }
 
@@ -479,7 +489,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// Reading, timers and budget after a connection's bytes were worked through.
     fn after_pump(&mut self, conn: &mut Conn<M>, id: ConnId) {
-        if conn.carry_len <= CARRY_RESIDENT_BYTES && conn.wants_budget == 0 && conn.phase != conn::Phase::Body {
+        if conn.carry_len <= CARRY_RESIDENT_BYTES && conn.wants_budget == 0 && conn.phase != conn::Phase::Body
+        {
             self.give_back_budget(conn);
         }
         let hold = conn.blocked || (conn.queued_again && conn.carry_len >= CARRY_RESIDENT_BYTES);
@@ -511,7 +522,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     }
 
     fn want_send(&mut self, conn: &mut Conn<M>, id: ConnId) {
-        if conn.outbox.len() > 0 && !conn.queued_send && !conn.outbox.is_sending() {
+        if !conn.outbox.is_empty() && !conn.queued_send && !conn.outbox.is_sending() {
             conn.queued_send = true;
             self.to_send.push_back(id);
         }

@@ -27,6 +27,11 @@ impl<M: Memory> Outbox<M> {
         self.len
     }
 
+    /// Whether nothing waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Whether a send is under way: its bytes stay where they are.
     pub fn is_sending(&self) -> bool {
         self.sending
@@ -88,7 +93,7 @@ mod tests {
             out.extend_from_slice(&run[..took]);
             outbox.sent(took);
         }
-        while outbox.len() > 0 {
+        while !outbox.is_empty() {
             let run = outbox.start_send();
             let took = run.len();
             out.extend_from_slice(run);

@@ -41,7 +41,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.finish(conn, id);
     }
 
-    fn write_reply(&mut self, conn: &mut Conn<M>, pending: &Pending, failed: bool, settled: Option<&Settled>) {
+    fn write_reply(
+        &mut self,
+        conn: &mut Conn<M>,
+        pending: &Pending,
+        failed: bool,
+        settled: Option<&Settled>,
+    ) {
         let failure = self.failure(settled);
         match pending.what {
             What::Events(taken) if failed => {
@@ -115,12 +121,20 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let mut stages_ns = [0; STAGES.len()];
         if let Some(settled) = settled {
-            stages_ns[Stage::SealWait as usize] = total_ns.saturating_sub(settled.sink_ns).min(settled.seal_wait_ns);
+            stages_ns[Stage::SealWait as usize] =
+                total_ns.saturating_sub(settled.sink_ns).min(settled.seal_wait_ns);
             stages_ns[Stage::Sink as usize] = settled.sink_ns;
         }
         let events = taken.accepted + taken.rejected;
         let time_ms = self.wall_ms;
-        self.metrics.slowest.offer(&SlowRequest { total_ns, stages_ns, time_ms, status, events, bytes: taken.bytes });
+        self.metrics.slowest.offer(&SlowRequest {
+            total_ns,
+            stages_ns,
+            time_ms,
+            status,
+            events,
+            bytes: taken.bytes,
+        });
     }
 
     /// Seconds until what waits now has drained, from the rate measured; at least 1, at most 60.

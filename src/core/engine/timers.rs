@@ -67,7 +67,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn check(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let since = |then_ns: u64| self.now_ns.saturating_sub(then_ns);
         let limits = self.config.timeouts;
-        if conn.outbox.len() > 0 && since(conn.send_since_ns) > limits.reply_ns {
+        if !conn.outbox.is_empty() && since(conn.send_since_ns) > limits.reply_ns {
             self.metrics.counters.timeout(Timeout::Reply);
             return self.close(conn, id);
         }
@@ -85,7 +85,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let waited_ns = since(conn.phase_since_ns);
         match conn.phase {
             Phase::Head if waited_ns > limits.head_ns => self.too_slow(conn, id, Timeout::Head),
-            Phase::Body if waited_ns > limits.body_grace_ns && below_floor(conn, waited_ns, limits.body_floor_bytes_per_s) => {
+            Phase::Body
+                if waited_ns > limits.body_grace_ns
+                    && below_floor(conn, waited_ns, limits.body_floor_bytes_per_s) =>
+            {
                 self.too_slow(conn, id, Timeout::Body);
             }
             Phase::Idle if since(conn.active_ns) > limits.idle_ns => {
@@ -99,7 +102,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn shed_blocked(&mut self, conn: &mut Conn<M>, id: ConnId) {
         // Lines have no reply to say it with: their back-pressure is the socket's.
-        if conn.protocol == super::conn::Protocol::Http && conn.has_reply_room(crate::reply::REPLY_BYTES_MAX) {
+        if conn.protocol == super::conn::Protocol::Http && conn.has_reply_room(crate::reply::REPLY_BYTES_MAX)
+        {
             conn.blocked = false;
             self.shed(conn, id);
             self.call_again(conn, id);
@@ -127,4 +131,3 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 fn below_floor<M>(conn: &Conn<M>, waited_ns: u64, floor_bytes_per_s: u64) -> bool {
     conn.body_bytes < floor_bytes_per_s.saturating_mul(waited_ns / 1_000_000_000)
 }
-

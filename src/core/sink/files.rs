@@ -121,7 +121,9 @@ impl Files {
                 self.no_space = false;
                 let open = Open { file, number, id, capacity, used: 0 };
                 match self.current {
-                    _ if self.closed => self.requests.push_back(Request::Retire { kind, file, number, used: 0 }),
+                    _ if self.closed => {
+                        self.requests.push_back(Request::Retire { kind, file, number, used: 0 })
+                    }
                     None => self.current = Some(open),
                     Some(_) => self.spare = Some(open),
                 }

@@ -126,8 +126,12 @@ impl NotReady {
     /// What, and how to mend it.
     pub const fn reason(self) -> &'static str {
         match self {
-            NotReady::NoFile => "the sink is not taking events: no segment file is ready; see the server's log and retry",
-            NotReady::NoSpace => "no space left for segments: free space on the data directory's device and retry",
+            NotReady::NoFile => {
+                "the sink is not taking events: no segment file is ready; see the server's log and retry"
+            }
+            NotReady::NoSpace => {
+                "no space left for segments: free space on the data directory's device and retry"
+            }
         }
     }
 }
@@ -163,7 +167,8 @@ pub trait Sink {
     fn close(&mut self);
 }
 
-/// The sink that the configuration named.
+/// The sink that the configuration named. One a shard, so the smaller variant's slack costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum AnySink {
     /// Keeps nothing.
