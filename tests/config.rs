@@ -171,3 +171,17 @@ fn usage_is_told() {
         assert_eq!(output.status.code(), Some(code), "{args:?}");
     }
 }
+
+#[test]
+fn the_readme_names_every_setting_with_its_default() {
+    let readme = include_str!("../README.md");
+    for key in ringmill::config::raw::KEYS {
+        let flag = format!("| `--{}", key.flag());
+        let row = readme
+            .lines()
+            .find(|line| line.strip_prefix(&flag).is_some_and(|rest| rest.starts_with([' ', '`'])))
+            .unwrap_or_else(|| panic!("no row for {flag} in the table of README.md"));
+        assert!(row.ends_with(&format!("| {} |", key.default)), "{row}");
+        assert!(row.contains(key.help), "{row}");
+    }
+}
