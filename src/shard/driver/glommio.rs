@@ -1,7 +1,7 @@
 //! The driver on glommio's own streams and files: the readable reference, for older kernels too.
 //!
 //! Each connection has a task that reads while it writes; files, listeners and the mailbox have theirs. They
-//! tell the logic what happened ([`Shared::tell`]) and ring; the pump ([`drive`]) then takes what is to be done
+//! tell the logic what happened (`Shared::tell`) and ring; the pump ([`drive`]) then takes what is to be done
 //! and hands it to them. No borrow of the logic lives across an `await`.
 //!
 //! It copies replies and commits, where [`uring`](super::uring) hands the kernel the logic's own bytes, and
