@@ -219,7 +219,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn start_commit(&mut self) {
         let bay = &mut self.bays[self.open_bay];
-        let age_ns = self.now_ns.saturating_sub(bay.batch.opened_ns());
+        // A batch without events, beside refused ones, has no age.
+        let since_ns = if bay.batch.is_empty() { self.now_ns } else { bay.batch.opened_ns() };
+        let age_ns = self.now_ns.saturating_sub(since_ns);
         let seals = self.config.policy.seals(bay.batch.len(), bay.batch.events(), age_ns) || self.draining;
         if bay.is_empty() || !(seals || bay.batch.is_empty()) {
             return;
@@ -366,5 +368,67 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let events = u64::from(self.bays[bay].batch.events()) + u64::from(self.bays[bay].kept);
         self.metrics.counters.events_shed += events;
         self.metrics.gauges.events_in_flight -= events;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::policy::Policy;
+    use crate::engine::{Config, Protocol, Timeouts};
+    use crate::json::StrictScanner;
+    use crate::sink::{FileKind, Mail, Resume, segments::SegmentSink};
+    use alloc::{format, rc::Rc, vec};
+    use core::cell::Cell;
+
+    #[derive(Clone, Default)]
+    struct Hand(Rc<Cell<u64>>);
+
+    impl Clock for Hand {
+        fn now_ns(&self) -> u64 {
+            self.0.get()
+        }
+        fn wall_ms(&self) -> u64 {
+            self.0.get() / 1_000_000
+        }
+    }
+
+    #[test]
+    fn refused_events_alone_do_not_inherit_the_age_of_an_earlier_batch() {
+        let clock = Hand::default();
+        let config = Config {
+            shard: 0,
+            connections_max: 1,
+            body_budget_bytes: 0,
+            batch_arena_bytes: 64 << 10,
+            refused_arena_bytes: 64 << 10,
+            ack: Ack::Durable,
+            policy: Policy { bytes_max: 32 << 10, events_max: 100, linger_ns: 0 },
+            lines_replies: false,
+            shed_after_ns: 1_000_000_000,
+            quarantine_first: Some(1),
+            timeouts: Timeouts::default(),
+        };
+        let sink = SegmentSink::new(0, &Resume::START);
+        let mut engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |n| vec![0; n]);
+        for kind in [FileKind::Segment, FileKind::Quarantine] {
+            engine.mail(Mail::Ready { kind, file: 3, number: 1, id: 7, capacity: 1 << 20 });
+        }
+        let id = engine.open(Protocol::Http).unwrap();
+        // Both arenas take a commit in turn, so the third meets the one that the first has used.
+        for body in ["{}", "{}", "x"] {
+            clock.0.set(clock.0.get() + 10_000_000_000);
+            engine.tick();
+            let head =
+                format!("POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+            engine.receive(id, &mut format!("{head}{body}").into_bytes());
+            let (slot, len) = engine.next_io().map(|io| (io.slot, io.bytes.len())).unwrap();
+            engine.io_done(slot, IoStep::Write, Ok(len));
+            engine.io_done(slot, IoStep::Sync, Ok(0));
+            let reply = engine.next_send().map_or(0, |(_, bytes)| bytes.len());
+            engine.sent(id, reply);
+        }
+        let stages = &engine.metrics().stages;
+        assert_eq!((stages.count(Stage::SealWait), stages.max_ns(Stage::SealWait)), (3, 0));
     }
 }
