@@ -347,6 +347,8 @@ impl Client {
                 }
                 Ok(n) => self.buf.extend_from_slice(&chunk[..n]),
                 Err(why) if why.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                // A ring that this thread once had may be torn down meanwhile.
+                Err(why) if why.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(why) => panic!("no reply: {why}; so far {:?}", String::from_utf8_lossy(&self.buf)),
             }
         }
