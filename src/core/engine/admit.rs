@@ -72,11 +72,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             manner,
             all_or_nothing: ingest.all_or_nothing,
         };
-        conn.reserved += reserved;
         let what = What::Events(taken);
-        conn.pending.push_back(Pending { ticket, level, received_ns: self.now_ns, reserved, what });
-        if ticket == 0 {
-            self.settle_conn(conn, id, None);
+        let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
+        if ticket == 0 && conn.pending.is_empty() {
+            // Nobody to wait for: the way of most requests at level `accepted`.
+            self.write_reply(conn, &pending, false, None);
+            self.give_back_list(taken.errors);
+            self.want_send(conn, id);
+        } else {
+            conn.reserved += reserved;
+            conn.pending.push_back(pending);
         }
         Admission::Done
     }
