@@ -231,10 +231,15 @@ impl Drop for Server {
 }
 
 /// Runs a server that is expected to refuse to start, or any other command that ends by itself.
-pub fn run(mut command: Command) -> Output {
+pub fn run(command: Command) -> Output {
+    run_within(command, PATIENCE)
+}
+
+/// [`run`] for what may take longer.
+pub fn run_within(mut command: Command, patience: Duration) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     // A pipe's buffer is enough for what a refusal prints; longer output is read by the thread.
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let out = thread::spawn(move || read_all(&mut out));
@@ -430,11 +435,14 @@ pub fn cat(dir: &Path, args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// How long the independent reader may take: it computes checksums in Python, 7 MB/s of them.
+const STRANGERS_PATIENCE: Duration = Duration::from_secs(300);
+
 /// What the independent reader prints, which must succeed.
 pub fn read_by_stranger(dir: &Path) -> Vec<u8> {
     let mut command = Command::new("python3");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_segments.py")).arg(dir);
-    let output = run(command);
+    let output = run_within(command, STRANGERS_PATIENCE);
     assert!(output.status.success(), "read_segments.py: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
