@@ -168,6 +168,8 @@ pub struct Plan {
     pub driver_why: String,
     /// Whether the operator named that driver; if not, another may take its place.
     pub driver_forced: bool,
+    /// simd-json instead of the exact pass.
+    pub simd_json: bool,
     /// Spin instead of sleeping.
     pub poll: bool,
     /// Bounds of a shard's traffic.
@@ -247,6 +249,7 @@ impl Plan {
 
         let cores = read.cores(machine);
         let driver = read.choice("driver", "auto", &["uring", "glommio", "auto"]);
+        let scanner = read.choice("scanner", "exact", &["exact", "simd-json"]);
         let poll = read.choice("poll", "auto", &["on", "off", "auto"]);
         let log_format = read.choice("log_format", "text", &["text", "json"]);
         let log_level = read.choice("log_level", "info", &["off", "error", "warn", "info", "debug", "trace"]);
@@ -385,6 +388,7 @@ impl Plan {
             cores,
             driver,
             driver_why,
+            simd_json: scanner == "simd-json",
             driver_forced: raw.text("driver").is_some_and(|name| name != "auto"),
             poll,
             limits: Limits {

@@ -93,6 +93,13 @@ pub const KEYS: &[Key] = &[
         "One shard a core, pinned: `0-3,5`; `auto`: the isolated ones, or all but one",
     ),
     key("driver", Kind::Text, "NAME", "auto", "How sockets are driven: `uring`, `glommio` or `auto`"),
+    key(
+        "scanner",
+        Kind::Text,
+        "NAME",
+        "exact",
+        "Who validates JSON: `exact` (one exact pass) or `simd-json`",
+    ),
     key("memory", Kind::Bytes, "BYTES", "derived", "Bound on all buffers of all shards"),
     key(
         "dry_run",

@@ -8,7 +8,7 @@ pub mod listen;
 use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{Action, Config, ConnId, Engine, Io, IoStep, Protocol, Timeouts};
-use crate::core::json::SimdScanner;
+use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::Mapping;
@@ -18,7 +18,7 @@ use std::io;
 use std::sync::mpsc;
 
 /// The logic of a shard as it runs in production.
-pub type Shard = Engine<Mapping, MonotonicClock, SimdScanner, AnySink>;
+pub type Shard = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 
 /// Bytes of each arena of refused events.
 const REFUSED_ARENA_BYTES: usize = 1 << 20;
@@ -87,12 +87,13 @@ impl Running {
 pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
+    let simd_json = plan.simd_json;
     let Assignment { number, core, listeners, resume, requests } = assignment;
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let shard = make(config, number, resume)?;
+            let shard = make(config, number, resume, simd_json)?;
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
@@ -117,13 +118,17 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
 }
 
 /// Makes the shard's logic and all its memory, on the shard's own core.
-fn make(config: Config, number: u32, resume: Option<Resume>) -> io::Result<Shard> {
+fn make(config: Config, number: u32, resume: Option<Resume>, simd_json: bool) -> io::Result<Shard> {
     let sink = match &resume {
         Some(resume) => AnySink::Segments(SegmentSink::new(number, resume)),
         None => AnySink::Null(NullSink),
     };
+    let scanner = match simd_json {
+        true => AnyScanner::Simd(Box::new(SimdScanner::new())),
+        false => AnyScanner::Exact(StrictScanner::new()),
+    };
     let mut failure = None;
-    let shard = Engine::new(config, MonotonicClock, SimdScanner::new(), sink, |bytes| {
+    let shard = Engine::new(config, MonotonicClock, scanner, sink, |bytes| {
         Mapping::new(bytes, bytes <= POPULATE_BYTES_MAX).unwrap_or_else(|error| {
             failure.get_or_insert(error);
             Mapping::new(1, false).expect("a page of address space")

@@ -54,11 +54,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
-            self.give_back_list(tally.errors);
             return Admission::Later;
         }
         if ingest.all_or_nothing && tally.rejected > 0 {
-            self.undo(&tally);
+            self.undo_events(&tally);
             (tally.rejected, tally.accepted, tally.kept) = (tally.rejected + tally.accepted, 0, 0);
         }
         let ticket = self.book(conn, id, &tally, level);
@@ -72,11 +71,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             manner,
             all_or_nothing: ingest.all_or_nothing,
         };
-        conn.reserved += reserved;
         let what = What::Events(taken);
-        conn.pending.push_back(Pending { ticket, level, received_ns: self.now_ns, reserved, what });
-        if ticket == 0 {
-            self.settle_conn(conn, id, None);
+        let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
+        if ticket == 0 && conn.pending.is_empty() {
+            // Nobody to wait for: the way of most requests at level `accepted`.
+            self.write_reply(conn, &pending, false, None);
+            self.give_back_list(taken.errors);
+            self.want_send(conn, id);
+        } else {
+            conn.reserved += reserved;
+            conn.pending.push_back(pending);
         }
         Admission::Done
     }
@@ -148,13 +152,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         if full {
             self.undo(&tally);
-            self.give_back_list(tally.errors);
             return None;
         }
         Some(tally)
     }
 
-    pub(super) fn undo(&mut self, tally: &Tally) {
+    /// As if it had never been looked at. Nothing came free by it: whoever tries again at once finds no more
+    /// room than before.
+    fn undo(&mut self, tally: &Tally) {
+        self.undo_events(tally);
+        if let Some(list) = tally.errors {
+            self.errors[usize::from(list)].clear();
+            self.errors_free.push(list);
+        }
+    }
+
+    fn undo_events(&mut self, tally: &Tally) {
         let bay = &mut self.bays[self.open_bay];
         bay.batch.rollback(tally.undo.batch);
         bay.refused.rollback(tally.undo.refused);
@@ -222,7 +235,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let close = !request.keep_alive || self.draining;
         let manner = Manner { close, retry_after_s, head_only: request.head_only, minimal: false };
         self.reply_later(conn, id, What::Reject(reject, manner));
-        conn.blocked_since_ns = 0;
+        conn.end_request();
         if close {
             conn.state = State::Last;
         }

@@ -124,7 +124,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         if hub.flight.is_none() {
             hub.start_commit();
+            if hub.flight.as_ref().is_some_and(|flight| flight.parts.iter().all(Option::is_none)) {
+                // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
+                self.finish_commit();
+            }
         }
+        let hub = &mut self.hub;
         let flight = hub.flight.as_mut()?;
         let todo = |part: &Option<Part>| part.is_some_and(|part| part.stage == PartStage::Todo);
         let slot = flight.parts.iter().position(todo)?;
@@ -200,6 +205,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         if hub.flight.is_some() || hub.bay_is_empty() {
             return;
         }
+        hub.stuck_since_ns = None;
         let no_space = hub.sink.ready() == Err(crate::sink::NotReady::NoSpace);
         let ticket = hub.ledger.seal();
         let bay = hub.open_bay;
@@ -230,11 +236,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             None
         } else {
             match self.sink.seal(&mut bay.batch, self.wall_ms) {
-                Sealed::NoFile => return,
+                Sealed::NoFile => {
+                    self.stuck_since_ns.get_or_insert(self.now_ns);
+                    return;
+                }
                 Sealed::Settled => return self.settle_at_once(),
                 Sealed::Write(extent) => Some(extent),
             }
         };
+        self.stuck_since_ns = None;
         let quarantine = self.seal_quarantine();
         let bay = &mut self.bays[self.open_bay];
         let part = |extent: Option<Extent>| {
@@ -341,8 +351,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         counters.commits += 1;
         let gauges = &mut self.metrics.gauges;
         gauges.events_in_flight -= events;
-        let rate = bytes.saturating_mul(1_000_000_000) / settled.sink_ns.max(1);
-        gauges.drain_bytes_per_s = (gauges.drain_bytes_per_s * 7 + rate) / 8;
+        if bytes > 0 {
+            let rate = bytes.saturating_mul(1_000_000_000) / settled.sink_ns.max(1);
+            gauges.drain_bytes_per_s = (gauges.drain_bytes_per_s * 7 + rate) / 8;
+        }
         if let Some(receipt) = settled.receipt {
             gauges.seq_watermark = receipt.seq + events - 1;
             gauges.seq_next = receipt.seq + events;

@@ -113,6 +113,8 @@ pub struct Conn<M> {
     pub queued_send: bool,
     /// Newest ticket for which it stands in the list of waiters.
     pub waits: Ticket,
+    /// `100 Continue` is to be sent when the body's room is there.
+    pub owes_continue: bool,
     pub phase: Phase,
     pub phase_since_ns: u64,
     /// When the present request's first byte came, if it did not come whole.
@@ -121,7 +123,7 @@ pub struct Conn<M> {
     pub body_bytes: u64,
     pub active_ns: u64,
     pub send_since_ns: u64,
-    /// Lines: complete lines taken so far, and whether the rest of an oversized one is being skipped.
+    /// Lines: those taken or refused so far, and whether the rest of an oversized one is being skipped.
     pub lines: u64,
     pub skipping: bool,
 }
@@ -149,6 +151,7 @@ impl<M: Memory> Conn<M> {
             queued_again: false,
             queued_send: false,
             waits: 0,
+            owes_continue: false,
             phase: Phase::Idle,
             phase_since_ns: 0,
             begun_ns: 0,
@@ -172,8 +175,15 @@ impl<M: Memory> Conn<M> {
         (self.reserved, self.wants_budget, self.body_bytes, self.lines, self.blocked_since_ns) =
             (0, 0, 0, 0, 0);
         (self.eof, self.paused, self.blocked, self.skipping) = (false, false, false, false);
+        self.owes_continue = false;
         self.phase = Phase::Idle;
         (self.phase_since_ns, self.active_ns, self.send_since_ns) = (now_ns, now_ns, now_ns);
+    }
+
+    /// The request in hand was taken or refused: what was noted of it no longer counts.
+    pub fn end_request(&mut self) {
+        self.phase = Phase::Idle;
+        (self.blocked_since_ns, self.wants_budget, self.owes_continue) = (0, 0, false);
     }
 
     /// Whether bytes that arrive now may be looked at, or must wait behind others.

@@ -58,8 +58,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             match self.perform(conn, id, &request, &data[at..end]) {
                 Admission::Done => {
                     self.sample = self.sample.wrapping_add(1);
-                    conn.blocked_since_ns = 0;
-                    conn.phase = Phase::Idle;
+                    conn.end_request();
                     share = share.saturating_sub(request.consumed);
                     at += request.consumed;
                 }
@@ -83,16 +82,21 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             conn.phase_since_ns = self.now_ns;
             conn.body_bytes = 0;
         }
+        conn.owes_continue |= incomplete.send_continue;
         // A body of unknown length may become the largest; its room is taken before it arrives, so that
         // bodies half received never wait for each other.
-        let unknown = incomplete.wants == 0 && incomplete.keep > CARRY_RESIDENT_BYTES / 2;
+        let unknown = incomplete.open_ended && incomplete.keep > CARRY_RESIDENT_BYTES / 2;
         let wants = if unknown { limits::BODY_BYTES_MAX + limits::HEAD_BYTES_MAX } else { incomplete.wants };
         if wants > CARRY_RESIDENT_BYTES && wants > conn.charged && !self.charge(conn, wants) {
             self.block(conn, id);
             return;
         }
         conn.wants_budget = 0;
-        if incomplete.send_continue {
+        if core::mem::take(&mut conn.blocked_since_ns) > 0 {
+            // While it was not read from it could not be fast.
+            (conn.phase_since_ns, conn.body_bytes) = (self.now_ns, 0);
+        }
+        if core::mem::take(&mut conn.owes_continue) {
             self.reply_later(conn, id, What::Continue);
         }
     }

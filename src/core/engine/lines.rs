@@ -1,9 +1,9 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
-use crate::json::{Format, MAX_EVENT_BYTES, Scanner};
+use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
 use crate::memory::{Clock, Memory};
-use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, REPLY_BYTES_MAX};
+use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
 use crate::sink::Sink;
 use core::ops::Range;
@@ -44,12 +44,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// An unfinished line: kept, unless it is already longer than any event.
     fn note_partial_line(&mut self, conn: &mut Conn<M>, id: ConnId, rest: &[u8]) -> usize {
         if rest.len() > MAX_EVENT_BYTES {
-            conn.skipping = true;
-            let counters = &mut self.metrics.counters;
-            counters.events_received += 1;
-            counters.events_rejected += 1;
-            counters.lines_received += 1;
-            return rest.len();
+            return self.skip_long_line(conn, id, rest.len());
         }
         if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, MAX_EVENT_BYTES + CARRY_RESIDENT_BYTES)
         {
@@ -58,12 +53,43 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         0
     }
 
-    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> bool {
-        let replies = self.config.lines_replies;
+    /// Refuses a line whose end is not in sight, and says so like of any other. How many bytes to drop.
+    fn skip_long_line(&mut self, conn: &mut Conn<M>, id: ConnId, bytes: usize) -> usize {
+        if !self.has_lines_room(conn) {
+            self.block(conn, id);
+            return 0;
+        }
+        conn.skipping = true;
+        conn.lines += 1;
+        let counters = &mut self.metrics.counters;
+        counters.events_received += 1;
+        counters.events_rejected += 1;
+        counters.lines_received += 1;
+        if self.config.lines_replies {
+            let list = self.errors_free.pop();
+            if let Some(list) = list {
+                let (index, offset) = (conn.lines as u32, MAX_EVENT_BYTES as u32);
+                self.errors[usize::from(list)].push(ErrorRecord { index, offset, reason: Reason::TOO_LARGE });
+            }
+            self.owe_lines_reply(conn, id, 0, 1, list);
+        }
+        bytes
+    }
+
+    /// Whether the reply to more lines, with all their errors, has its room.
+    fn has_lines_room(&self, conn: &Conn<M>) -> bool {
         let reply_bytes_max = REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX;
         // Lines of one batch share one reply, so an outbox that is even always has room for it.
-        let room = !replies || conn.is_even() || self.joins(conn) || conn.has_reply_room(reply_bytes_max);
-        if self.errors_free.is_empty() || !room {
+        let room = !self.config.lines_replies
+            || conn.is_even()
+            || self.joins(conn)
+            || conn.has_reply_room(reply_bytes_max);
+        room && !self.errors_free.is_empty()
+    }
+
+    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> bool {
+        let replies = self.config.lines_replies;
+        if !self.has_lines_room(conn) {
             return false;
         }
         let (mut counted, mut line) = (0, conn.lines);
@@ -103,9 +129,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     ) {
         let lines = conn.lines;
         if let Some(Pending { ticket: theirs, what: What::Lines { through, errors, taken }, .. }) =
-            conn.pending.back_mut().filter(|pending| ticket != 0 && pending.ticket == ticket)
+            conn.pending.back_mut().filter(|pending| [pending.ticket, 0].contains(&ticket))
         {
-            debug_assert_eq!(*theirs, ticket);
+            // Lines that wait for nothing ride along, lest they take room that nobody reserved.
+            debug_assert!(ticket == 0 || *theirs == ticket);
             *through = lines;
             *taken += more;
             match (*errors, new_errors) {
@@ -149,7 +176,6 @@ fn skip_line<M>(conn: &mut Conn<M>, data: &[u8]) -> usize {
     match memchr(b'\n', data) {
         Some(at) => {
             conn.skipping = false;
-            conn.lines += 1;
             at + 1
         }
         None => data.len(),

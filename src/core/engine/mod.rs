@@ -129,6 +129,8 @@ struct Hub<M, C, S, K> {
     bays: [Bay<M>; 2],
     open_bay: usize,
     flight: Option<Flight>,
+    /// Since when the open batch found no file to go to.
+    stuck_since_ns: Option<u64>,
     ledger: Ledger,
     carries: Vec<M>,
     body_budget: usize,
@@ -172,6 +174,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             bays,
             open_bay: 0,
             flight: None,
+            stuck_since_ns: None,
             ledger: Ledger::new(),
             carries,
             errors: (0..ERROR_LISTS).map(|_| Vec::with_capacity(ERRORS_MAX)).collect(),
@@ -225,6 +228,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             hub.keep(conn, id, &data[rest]);
         }
         hub.after_pump(conn, id);
+        hub.finish(conn, id);
     }
 
     /// The peer ended its side.
@@ -279,7 +283,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             let waited_ns = hub.now_ns - conn.send_since_ns;
             hub.metrics.stages.record(crate::metrics::Stage::Reply, waited_ns);
         }
-        conn.send_since_ns = hub.now_ns;
+        (conn.send_since_ns, conn.active_ns) = (hub.now_ns, hub.now_ns);
         hub.want_send(conn, id);
         hub.freed = true;
         hub.finish(conn, id);
@@ -399,6 +403,27 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
+    /// For tests, when every connection was released and everything is settled: what did not come back to
+    /// its pool.
+    pub fn leaks(&self) -> Vec<&'static str> {
+        let hub = &self.hub;
+        let n = self.conns.len();
+        let whole = [
+            ("slots", self.free.len() == n && self.conns.iter().all(|conn| conn.state == State::Free)),
+            ("carries", hub.carries.len() == n && self.conns.iter().all(|conn| conn.carry.is_none())),
+            ("error lists", hub.errors_free.len() == ERROR_LISTS && hub.errors.iter().all(Vec::is_empty)),
+            ("body budget", hub.body_budget == hub.config.body_budget_bytes),
+            ("a commit in flight", hub.flight.is_none()),
+            ("the open batch", hub.bay_is_empty() && hub.bays.iter().all(|bay| bay.waiters.is_empty())),
+            ("events in flight", hub.metrics.gauges.events_in_flight == 0),
+            ("connections", hub.metrics.gauges.connections == 0),
+        ];
+        whole.iter().filter(|(_, back)| !back).map(|(what, _)| *what).collect()
+    }
+}
+
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// One request in sixteen is timed: a clock read costs as much as a tenth of a small request.
     fn is_sampled(&self) -> bool {
@@ -421,7 +446,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let bytes = &mut carry.bytes_mut()[..conn.carry_len];
         let rest = self.pump(conn, id, bytes);
         conn.carry_len = rest.len();
-        bytes.copy_within(rest, 0);
+        if rest.start > 0 {
+            bytes.copy_within(rest, 0);
+        }
         conn.carry = Some(carry);
         if conn.carry_len == 0 {
             self.give_back_carry(conn);
@@ -493,8 +520,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         {
             self.give_back_budget(conn);
         }
-        let hold = conn.blocked || (conn.queued_again && conn.carry_len >= CARRY_RESIDENT_BYTES);
-        if conn.state == State::Open && hold != conn.paused {
+        // Behind the last reply reading goes on, or the peer's end would never be seen.
+        let hold = conn.state == State::Open
+            && (conn.blocked || (conn.queued_again && conn.carry_len >= CARRY_RESIDENT_BYTES));
+        if conn.state != State::Closing && hold != conn.paused {
             conn.paused = hold;
             self.metrics.counters.reads_paused += u64::from(hold);
             self.actions.push_back((id, if hold { Action::PauseReading } else { Action::ResumeReading }));

@@ -26,12 +26,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if matches!(conn.state, State::Free | State::Closing) {
             return;
         }
-        while let Some(pending) = conn.pending.front().copied() {
-            let standing = self.ledger.standing(pending.ticket, pending.level);
+        while let Some(front) = conn.pending.front() {
+            let standing = self.ledger.standing(front.ticket, front.level);
             if standing == Standing::Waiting {
                 break;
             }
-            conn.pending.pop_front();
+            let Some(pending) = conn.pending.pop_front() else { break };
             conn.reserved -= pending.reserved;
             self.write_reply(conn, &pending, standing == Standing::Failed, settled);
             self.give_back_errors(&pending.what);
@@ -41,16 +41,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.finish(conn, id);
     }
 
-    fn write_reply(
+    pub(super) fn write_reply(
         &mut self,
         conn: &mut Conn<M>,
         pending: &Pending,
         failed: bool,
         settled: Option<&Settled>,
     ) {
-        let failure = self.failure(settled);
         match pending.what {
             What::Events(taken) if failed => {
+                let failure = self.failure(settled);
                 let manner = Manner { retry_after_s: self.retry_after_s(), ..taken.manner };
                 self.composer.reject(&mut conn.outbox, &failure, manner);
                 self.metrics.counters.requests.count(failure.status);
@@ -71,8 +71,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             What::Continue => conn.outbox.push(CONTINUE),
             What::Lines { through, errors, .. } => {
                 let errors = errors.map_or(&[][..], |list| &self.errors[usize::from(list)]);
-                let ack = if failed { Err(&failure) } else { Ok(pending.level) };
-                self.composer.lines(&mut conn.outbox, ack, through, errors);
+                let failure = if failed { Err(self.failure(settled)) } else { Ok(pending.level) };
+                self.composer.lines(&mut conn.outbox, failure.as_ref().copied(), through, errors);
             }
         }
     }

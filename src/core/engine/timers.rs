@@ -34,11 +34,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// When [`Engine::tick`] must be called at the latest; `None`: only when something happens.
     pub fn deadline_ns(&self) -> Option<u64> {
         let hub = &self.hub;
+        if !hub.again.is_empty() || hub.freed && !hub.blocked.is_empty() {
+            // Room came free behind the last `run`: a null sink's batch, a closed connection's budget.
+            return Some(hub.now_ns);
+        }
         let lingers = hub.flight.is_none() && !hub.bay_is_empty();
-        let seal = lingers.then(|| {
-            let opened_ns = hub.bays[hub.open_bay].batch.opened_ns();
-            (opened_ns + hub.config.policy.linger_ns).max(hub.now_ns + 1_000_000)
-        });
+        // A batch that found no file waits for mail, not for the clock.
+        let seal = (lingers && hub.stuck_since_ns.is_none())
+            .then(|| hub.bays[hub.open_bay].batch.opened_ns() + hub.config.policy.linger_ns);
         let busy = hub.metrics.gauges.connections > 0 || hub.draining || lingers;
         let scan = busy.then_some(hub.next_scan_ns);
         match (seal, scan) {
@@ -49,9 +52,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
 
     fn scan_deadlines(&mut self) {
         let stale_ns = self.hub.config.shed_after_ns;
-        let bay = &self.hub.bays[self.hub.open_bay];
-        let waited_ns = self.hub.now_ns.saturating_sub(bay.batch.opened_ns());
-        if self.hub.sink.ready().is_err() && waited_ns > stale_ns {
+        if self.hub.stuck_since_ns.is_some_and(|since_ns| self.hub.now_ns.saturating_sub(since_ns) > stale_ns)
+        {
             self.fail_open_bay();
         }
         for at in 0..self.conns.len() {
@@ -69,6 +71,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let limits = self.config.timeouts;
         if !conn.outbox.is_empty() && since(conn.send_since_ns) > limits.reply_ns {
             self.metrics.counters.timeout(Timeout::Reply);
+            return self.close(conn, id);
+        }
+        if self.draining && since(self.drain_since_ns) > DRAIN_NS_MAX {
             return self.close(conn, id);
         }
         match conn.state {
@@ -91,7 +96,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             {
                 self.too_slow(conn, id, Timeout::Body);
             }
-            Phase::Idle if since(conn.active_ns) > limits.idle_ns => {
+            Phase::Idle if since(conn.active_ns) > limits.idle_ns && conn.outbox.is_empty() => {
                 self.metrics.counters.timeout(Timeout::Idle);
                 self.close(conn, id);
             }
@@ -107,6 +112,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             conn.blocked = false;
             self.shed(conn, id);
             self.call_again(conn, id);
+            self.after_pump(conn, id);
         }
     }
 
@@ -122,7 +128,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn check_drain(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let waited_ns = self.now_ns.saturating_sub(self.drain_since_ns);
         let half_received = conn.phase != Phase::Idle || conn.carry_len > 0;
-        if conn.is_even() && (!half_received || waited_ns > DRAIN_GRACE_NS) || waited_ns > DRAIN_NS_MAX {
+        if conn.is_even() && (!half_received || waited_ns > DRAIN_GRACE_NS) {
             self.close(conn, id);
         }
     }

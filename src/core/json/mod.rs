@@ -69,3 +69,20 @@ pub trait Scanner {
     /// a blank body or an empty array.
     fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict));
 }
+
+/// The scanner that the configuration named.
+pub enum AnyScanner {
+    /// One exact pass over the bytes as they came.
+    Exact(StrictScanner),
+    /// simd-json on a scratch copy, the exact pass for what it does not vouch for.
+    Simd(alloc::boxed::Box<SimdScanner>),
+}
+
+impl Scanner for AnyScanner {
+    fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
+        match self {
+            AnyScanner::Exact(scanner) => scanner.scan(body, format, each),
+            AnyScanner::Simd(scanner) => scanner.scan(body, format, each),
+        }
+    }
+}

@@ -49,6 +49,8 @@ pub struct Incomplete {
     pub keep: usize,
     /// Total bytes the buffer will need to hold at its largest, as far as known now (0: unknown).
     pub wants: usize,
+    /// `wants` may still grow: the body is chunked.
+    pub open_ended: bool,
     /// The head is complete (the deadline of the head no longer counts, the floor of the body does).
     pub in_body: bool,
     /// The client waits for `100 Continue`. Reported once per request.
@@ -159,7 +161,13 @@ impl Decoder {
                 },
                 Ok(None) => {
                     let (keep, in_body) = (buf.len(), false);
-                    return Decoded::Incomplete(Incomplete { keep, wants: 0, in_body, send_continue: false });
+                    return Decoded::Incomplete(Incomplete {
+                        keep,
+                        wants: 0,
+                        open_ended: false,
+                        in_body,
+                        send_continue: false,
+                    });
                 }
                 Err(reject) => return self.die(reject),
             },
@@ -193,8 +201,8 @@ impl Decoder {
     /// Goes on with a body as far as it has arrived.
     fn continue_body(&mut self, buf: &mut [u8], send_continue: bool) -> Decoded {
         let Phase::Body(head, body) = &mut self.phase else { unreachable!("a body follows a head") };
-        let (keep, wants) = match body {
-            Body::Until(end) if buf.len() < *end => (buf.len(), *end),
+        let (keep, wants, open_ended) = match body {
+            Body::Until(end) if buf.len() < *end => (buf.len(), *end, false),
             Body::Until(end) => {
                 let length = *end - head.end;
                 return self.complete(length, length);
@@ -205,7 +213,7 @@ impl Decoder {
                     _ => (BODY_BYTES_MAX, BODY_TOO_LONG),
                 };
                 match chunks.advance(buf, head.end, write, bytes_max, over) {
-                    Ok(None) => (*write, *write + chunks.left() + 2),
+                    Ok(None) => (*write, *write + chunks.left() + 2, true),
                     Ok(Some(end)) => {
                         let (length, framed) = (*write - head.end, end - head.end);
                         return self.complete(length, framed);
@@ -214,7 +222,7 @@ impl Decoder {
                 }
             }
         };
-        Decoded::Incomplete(Incomplete { keep, wants, in_body: true, send_continue })
+        Decoded::Incomplete(Incomplete { keep, wants, open_ended, in_body: true, send_continue })
     }
 
     /// The remembered request, complete, its body `length` bytes long and `framed` bytes with its framing.

@@ -536,7 +536,13 @@ fn continue_is_asked_for_once_and_only_while_the_body_is_awaited() {
     let mut decoder = Decoder::new();
     let mut buf = head.clone();
     let more = incomplete(&mut decoder, &mut buf);
-    let expected = Incomplete { keep: buf.len(), wants: buf.len() + 7, in_body: true, send_continue: true };
+    let expected = Incomplete {
+        keep: buf.len(),
+        wants: buf.len() + 7,
+        open_ended: false,
+        in_body: true,
+        send_continue: true,
+    };
     assert_eq!(more, expected);
     assert!(!incomplete(&mut decoder, &mut buf).send_continue);
     buf.push(b'{');
@@ -573,7 +579,8 @@ fn incomplete_says_what_to_keep_and_what_is_wanted() {
     let mut buf = [&head[..], b"3\r\nabc\r\n10;x=\"y\"\r\nde"].concat();
     let more = decoder.decode(&mut buf);
     let keep = head.len() + 5;
-    let expected = Incomplete { keep, wants: keep + 14 + 2, in_body: true, send_continue: false };
+    let expected =
+        Incomplete { keep, wants: keep + 14 + 2, open_ended: true, in_body: true, send_continue: false };
     assert_eq!(more, Decoded::Incomplete(expected));
     assert_eq!(&buf[head.len()..keep], b"abcde");
 }

@@ -1,0 +1,188 @@
+//! Once warm, a shard takes no memory for a request, whatever its sink. Alone in its binary: the counter is global.
+use ringmill_core::ack::Ack;
+use ringmill_core::batch::policy::Policy;
+use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
+use ringmill_core::json::SimdScanner;
+use ringmill_core::memory::Clock;
+use ringmill_core::sink::segments::SegmentSink;
+use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Allocations and reallocations of the process.
+struct Counting;
+static CALLS: AtomicU64 = AtomicU64::new(0);
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block came from `alloc` above.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Hand(Rc<Cell<u64>>);
+
+impl Clock for Hand {
+    fn now_ns(&self) -> u64 {
+        self.0.get()
+    }
+    fn wall_ms(&self) -> u64 {
+        self.0.get() / 1_000_000
+    }
+}
+
+const CONNECTIONS: usize = 4;
+/// A few commits, so that the run meets rotations.
+const CAPACITY: u64 = 1 << 20;
+
+struct Bench {
+    clock: Hand,
+    engine: Engine<Vec<u8>, Hand, SimdScanner, AnySink>,
+    conns: Vec<ConnId>,
+    file: i32,
+    replied: u64,
+}
+
+impl Bench {
+    fn new(ack: Ack, quarantine: bool) -> Bench {
+        let null = ack == Ack::Accepted;
+        let config = Config {
+            shard: 0,
+            connections_max: CONNECTIONS,
+            body_budget_bytes: 16 << 20,
+            batch_arena_bytes: 512 << 10,
+            refused_arena_bytes: 64 << 10,
+            ack,
+            policy: Policy { bytes_max: 256 << 10, events_max: 10_000, linger_ns: 0 },
+            lines_replies: true,
+            shed_after_ns: 1_000_000_000,
+            quarantine_first: quarantine.then_some(1),
+            timeouts: Timeouts::default(),
+        };
+        let sink = match null {
+            true => AnySink::Null(NullSink),
+            false => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
+        };
+        let clock = Hand::default();
+        let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
+        let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
+        bench.turn();
+        bench
+    }
+
+    fn open(&mut self, protocol: Protocol) {
+        for _ in 0..CONNECTIONS {
+            self.conns.push(self.engine.open(protocol).expect("a slot"));
+        }
+    }
+
+    /// One wake: every connection gets `input`, and everything that follows from it is done.
+    fn round(&mut self, input: &[u8], pieces: &mut [u8], piece: usize) {
+        self.clock.0.set(self.clock.0.get() + 100_000);
+        self.engine.tick();
+        for at in 0..self.conns.len() {
+            for from in (0..input.len()).step_by(piece) {
+                let to = input.len().min(from + piece);
+                pieces[..to - from].copy_from_slice(&input[from..to]);
+                self.engine.receive(self.conns[at], &mut pieces[..to - from]);
+            }
+        }
+        self.turn();
+    }
+
+    fn turn(&mut self) {
+        loop {
+            let more = self.engine.run();
+            let mut idle = !more;
+            while let Some(request) = self.engine.next_request() {
+                if let Request::Prepare { kind, number } = request {
+                    self.file += 1;
+                    let file = self.file;
+                    self.engine.mail(Mail::Ready { kind, file, number, id: number, capacity: CAPACITY });
+                }
+            }
+            let mut ios = [None; 2];
+            while let Some(io) = self.engine.next_io() {
+                ios[usize::from(io.slot)] = Some((io.bytes.len(), io.sync));
+            }
+            for (slot, io) in ios.iter().enumerate() {
+                let Some((len, sync)) = *io else { continue };
+                idle = false;
+                self.engine.io_done(slot as u8, IoStep::Write, Ok(len));
+                if sync {
+                    self.engine.io_done(slot as u8, IoStep::Sync, Ok(0));
+                }
+            }
+            while let Some((id, len)) = self.engine.next_send().map(|(id, bytes)| (id, bytes.len())) {
+                idle = false;
+                self.replied += len as u64;
+                self.engine.sent(id, len);
+            }
+            while self.engine.next_action().is_some() {}
+            if idle {
+                return;
+            }
+        }
+    }
+}
+
+fn request(body: &str) -> String {
+    format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_request_costs_no_allocation_once_warm() {
+    let event = "{\"type\":\"log\",\"ts\":1763000000000000000,\"text\":\"a \\\"quoted\\\" \\u00e9\",\"n\":[1.5,-2e9]}\n";
+    let bad = "{\"a\":\n[1]\nnonsense\n";
+    let chunked = format!(
+        "POST /v1/events/s HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n0\r\n\r\n",
+        event.len()
+    );
+    let http = [
+        ("one event", request(event)),
+        ("sixteen in a row", request(event).repeat(16)),
+        ("a hundred events", request(&event.repeat(100))),
+        ("good and bad", request(&format!("{event}{bad}{event}"))),
+        ("all bad", request(&bad.repeat(50))),
+        ("chunked", chunked),
+        ("refused", "GET /v1/events HTTP/1.1\r\nHost: t\r\n\r\n".into()),
+    ];
+    let lines = [("lines", event.repeat(20)), ("bad lines", format!("{event}{bad}{event}"))];
+    for (ack, quarantine) in
+        [(Ack::Accepted, false), (Ack::Written, true), (Ack::Durable, false), (Ack::Durable, true)]
+    {
+        for (protocol, inputs) in [(Protocol::Http, &http[..]), (Protocol::Lines, &lines[..])] {
+            let mut bench = Bench::new(ack, quarantine);
+            bench.open(protocol);
+            let mut pieces = vec![0; 16 << 10];
+            let mut run = |rounds: usize| {
+                for (_, input) in inputs {
+                    for piece in [16 << 10, 50] {
+                        for _ in 0..rounds {
+                            bench.round(input.as_bytes(), &mut pieces, piece);
+                        }
+                    }
+                }
+                bench.replied
+            };
+            run(20);
+            let before = CALLS.load(Relaxed);
+            let replied = run(100);
+            let calls = CALLS.load(Relaxed) - before;
+            assert!(replied > 100_000, "it must have answered");
+            assert_eq!(calls, 0, "{ack:?}, quarantine {quarantine}, {protocol:?}");
+        }
+    }
+}
