@@ -173,6 +173,9 @@ def environment(a):
         "rustflags": os.environ.get("RUSTFLAGS", ""),
         "lockfile_sha256": sha256(os.path.join(ROOT, "Cargo.lock")) if os.path.exists(os.path.join(ROOT, "Cargo.lock")) else None,
         "binary_sha256": sha256(a.bin) if a.bin and os.path.exists(a.bin) else None,
+        # The commit above is the checkout's; a binary older than it was built from something else.
+        "binary_time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(os.path.getmtime(a.bin))) if a.bin and os.path.exists(a.bin) else None,
+        "git_commit_time": output("git", "log", "-1", "--format=%cI"),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "cmdline": re.sub(r"\S*(=UUID|root=|ip=)\S*", "…", text("/proc/cmdline") or ""),
