@@ -19,8 +19,9 @@ pub const CARRY_BYTES: u64 = 64 * KIB;
 pub const BODY_BYTES_MAX: u64 = 8 * MIB;
 /// Memory of a shard for the parts of bodies beyond [`CARRY_BYTES`].
 pub const BODY_BUDGET_BYTES: u64 = 64 * MIB;
-/// Two of the largest bodies: with less, two clients could stop each other half way for ever.
-pub const BODY_BUDGET_BYTES_MIN: u64 = 2 * BODY_BYTES_MAX;
+/// Two of the largest bodies and, in the last MiB, their heads: one that arrives and one that waits for its
+/// place in a batch.
+pub const BODY_BUDGET_BYTES_MIN: u64 = 2 * BODY_BYTES_MAX + MIB;
 /// Replies of one connection that are not sent yet: a full one with 100 errors takes about 12 KiB.
 pub const REPLY_BYTES: u64 = 16 * KIB;
 /// Batch arenas of a shard: one fills while the other is on its way to the disk.
@@ -294,6 +295,13 @@ mod tests {
             (sizes.connections_max, sizes.body_budget_bytes),
             (CONNECTIONS, BODY_BUDGET_BYTES - 5 * MIB)
         );
+    }
+
+    #[test]
+    fn the_least_budget_holds_two_of_the_largest_requests() {
+        use crate::core::wire::http1::limits;
+        let largest = (limits::BODY_BYTES_MAX + limits::HEAD_BYTES_MAX) as u64;
+        assert!(BODY_BUDGET_BYTES_MIN >= 2 * largest, "{BODY_BUDGET_BYTES_MIN} < 2 x {largest}");
     }
 
     #[test]

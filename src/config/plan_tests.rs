@@ -156,7 +156,7 @@ fn each_refusal_names_key_value_bound_and_line() {
         ),
         (
             "body_budget_bytes = \"8MiB\"",
-            "body_budget_bytes = 8MiB (a.toml line 1): at least 16 MiB is needed",
+            "body_budget_bytes = 8MiB (a.toml line 1): at least 17 MiB is needed",
         ),
         ("batch_bytes_max = \"1G\"", "batch_bytes_max = 1G (a.toml line 1): at most 64 MiB is allowed"),
         ("linger_us = \"2s\"", "linger_us = 2s (a.toml line 1): at most 1s is allowed"),

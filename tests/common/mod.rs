@@ -76,7 +76,7 @@ pub fn serve() -> Command {
     let mut command = ringmill();
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", &core()]);
     command.args(["--segment-bytes", "32MiB", "--quarantine-bytes", "4MiB", "--connections-max", "64"]);
-    command.args(["--receive-buffers", "128", "--body-budget-bytes", "16MiB"]);
+    command.args(["--receive-buffers", "128", "--body-budget-bytes", "17MiB"]);
     command
 }
 

@@ -3,7 +3,7 @@ use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
 use super::{ConnId, Hub};
 use crate::ack::Ack;
-use crate::json::{Format, Scanner, Verdict};
+use crate::json::{Format, Reason, Scanner, Verdict};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::reject::Reject;
@@ -155,6 +155,19 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             return None;
         }
         Some(tally)
+    }
+
+    /// Refuses one event of which only the start is known: listed, and quarantined if there is room.
+    pub(super) fn refuse_event(&mut self, start: &[u8], index: u32, offset: u32, reason: Reason) -> Tally {
+        let bay = &mut self.bays[self.open_bay];
+        let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
+        let (first, run) = (bay.batch.events(), bay.batch.newest_run() as u32);
+        let kept = self.quarantine.is_some() && bay.refused.append(start, index, offset, reason.as_str());
+        let errors = self.errors_free.pop();
+        if let Some(list) = errors {
+            self.errors[usize::from(list)].push(ErrorRecord { index, offset, reason });
+        }
+        Tally { accepted: 0, rejected: 1, kept: u32::from(kept), first, run, errors, undo }
     }
 
     /// As if it had never been looked at. Nothing came free by it: whoever tries again at once finds no more

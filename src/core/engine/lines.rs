@@ -1,13 +1,17 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
+use super::admit::Tally;
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
 use crate::memory::{Clock, Memory};
-use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, REPLY_BYTES_MAX};
+use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
 use crate::sink::Sink;
 use core::ops::Range;
 use memchr::{memchr, memchr_iter, memrchr};
+
+/// What a reply to lines fits into.
+const LINES_REPLY_BYTES_MAX: usize = REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX;
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn pump_lines(&mut self, conn: &mut Conn<M>, id: ConnId, data: &mut [u8]) -> Range<usize> {
@@ -44,7 +48,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// An unfinished line: kept, unless it is already longer than any event.
     fn note_partial_line(&mut self, conn: &mut Conn<M>, id: ConnId, rest: &[u8]) -> usize {
         if rest.len() > MAX_EVENT_BYTES {
-            return self.skip_long_line(conn, id, rest.len());
+            // White space before an event is none of it.
+            if !rest.trim_ascii_start().is_empty() && !self.refuse_partial_line(conn, id, rest) {
+                self.block(conn, id);
+                return 0;
+            }
+            return rest.len();
         }
         if rest.len() > CARRY_RESIDENT_BYTES / 2 && !self.charge(conn, MAX_EVENT_BYTES + CARRY_RESIDENT_BYTES)
         {
@@ -53,42 +62,27 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         0
     }
 
-    /// Refuses a line whose end is not in sight, and says so like of any other. How many bytes to drop.
-    fn skip_long_line(&mut self, conn: &mut Conn<M>, id: ConnId, bytes: usize) -> usize {
+    /// Refuses a line that is too large before its end came: listed, and kept as far as it was received; the
+    /// rest will be skipped.
+    fn refuse_partial_line(&mut self, conn: &mut Conn<M>, id: ConnId, start: &[u8]) -> bool {
         if !self.has_lines_room(conn) {
-            self.block(conn, id);
-            return 0;
+            return false;
         }
+        let line = (conn.lines + 1) as u32;
+        let tally = self.refuse_event(start, line, MAX_EVENT_BYTES as u32, Reason::TOO_LARGE);
         conn.skipping = true;
-        conn.lines += 1;
-        let counters = &mut self.metrics.counters;
-        counters.events_received += 1;
-        counters.events_rejected += 1;
-        counters.lines_received += 1;
-        if self.config.lines_replies {
-            let list = self.errors_free.pop();
-            if let Some(list) = list {
-                let (index, offset) = (conn.lines as u32, MAX_EVENT_BYTES as u32);
-                self.errors[usize::from(list)].push(ErrorRecord { index, offset, reason: Reason::TOO_LARGE });
-            }
-            self.owe_lines_reply(conn, id, 0, 1, list);
-        }
-        bytes
+        self.count_lines(conn, id, &tally, 1);
+        true
     }
 
-    /// Whether the reply to more lines, with all their errors, has its room.
+    /// Whether a run's refusals and its reply have their places.
     fn has_lines_room(&self, conn: &Conn<M>) -> bool {
-        let reply_bytes_max = REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX;
         // Lines of one batch share one reply, so an outbox that is even always has room for it.
-        let room = !self.config.lines_replies
-            || conn.is_even()
-            || self.joins(conn)
-            || conn.has_reply_room(reply_bytes_max);
-        room && !self.errors_free.is_empty()
+        let room = || conn.is_even() || self.joins(conn) || conn.has_reply_room(LINES_REPLY_BYTES_MAX);
+        !self.errors_free.is_empty() && (!self.config.lines_replies || room())
     }
 
     fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> bool {
-        let replies = self.config.lines_replies;
         if !self.has_lines_room(conn) {
             return false;
         }
@@ -101,17 +95,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let Some(tally) = self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) else {
             return false;
         };
-        let ticket = self.book(conn, id, &tally, self.config.ack);
-        conn.lines += memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));
+        let lines = memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));
+        self.count_lines(conn, id, &tally, lines);
+        true
+    }
+
+    /// Enters `lines` more lines and what they came to into the books, and owes their reply.
+    fn count_lines(&mut self, conn: &mut Conn<M>, id: ConnId, tally: &Tally, lines: u64) {
+        let ticket = self.book(conn, id, tally, self.config.ack);
+        conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
         self.metrics.counters.lines_received += u64::from(taken);
         self.sample = self.sample.wrapping_add(1);
-        if !replies || taken == 0 {
+        if self.config.lines_replies && taken > 0 {
+            self.owe_lines_reply(conn, id, ticket, taken, tally.errors);
+        } else {
             self.give_back_list(tally.errors);
-            return true;
         }
-        self.owe_lines_reply(conn, id, ticket, taken, tally.errors);
-        true
     }
 
     /// Whether the newest pending reply is for the batch that is open now.
@@ -128,11 +128,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         new_errors: Option<super::conn::ErrorList>,
     ) {
         let lines = conn.lines;
-        if let Some(Pending { ticket: theirs, what: What::Lines { through, errors, taken }, .. }) =
-            conn.pending.back_mut().filter(|pending| [pending.ticket, 0].contains(&ticket))
+        // What waits for no commit of its own goes along with the newest reply that waits for one.
+        if let Some(Pending { what: What::Lines { through, errors, taken }, .. }) =
+            conn.pending.back_mut().filter(|pending| ticket == 0 || pending.ticket == ticket)
         {
-            // Lines that wait for nothing ride along, lest they take room that nobody reserved.
-            debug_assert!(ticket == 0 || *theirs == ticket);
             *through = lines;
             *taken += more;
             match (*errors, new_errors) {
@@ -150,7 +149,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             }
             return;
         }
-        let reserved = REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX;
+        let reserved = LINES_REPLY_BYTES_MAX;
         conn.reserved += reserved;
         let what = What::Lines { through: lines, errors: new_errors, taken: more };
         let (level, received_ns) = (self.config.ack, self.now_ns);

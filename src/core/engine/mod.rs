@@ -581,3 +581,6 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

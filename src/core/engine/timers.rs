@@ -120,7 +120,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.metrics.counters.timeout(which);
         let reason = match which {
             Timeout::Head => "the head of the request did not arrive in time: send it at once",
-            _ => "the body of the request came too slowly: send at least 1 KiB a second",
+            _ => {
+                "the body of the request came below the floor that body_floor_bytes_per_s sets: send it faster"
+            }
         };
         self.refuse_and_close(conn, id, Reject::new(408, "too_slow", reason));
     }

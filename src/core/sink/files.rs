@@ -66,19 +66,19 @@ impl Files {
         }
     }
 
-    /// Makes the current file one that holds `bytes_max` more, by rotation if need be. False: none is ready.
+    /// Makes the current file one that holds `bytes_max` more, by rotation if need be. False: none is ready,
+    /// and the full one is given up, so that [`Files::ready`] says so and its unused end is free for others.
     pub fn make_room(&mut self, bytes_max: usize) -> bool {
         let fits = |open: &Open| open.used + bytes_max as u64 <= open.capacity;
         if self.current.as_ref().is_some_and(fits) {
             return true;
         }
-        if !self.spare.as_ref().is_some_and(fits) {
-            return false;
+        if self.current.is_some() {
+            self.retire_current();
+            self.prepare_next();
         }
-        self.retire_current();
         self.current = self.spare.take();
-        self.prepare_next();
-        true
+        self.current.as_ref().is_some_and(fits)
     }
 
     /// Id and number of the current file. Call after [`Files::make_room`] said yes.
@@ -139,5 +139,48 @@ impl Files {
         self.retire_current();
         self.current = self.spare.take();
         self.retire_current();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn ready(number: u64) -> Mail {
+        Mail::Ready { kind: FileKind::Segment, file: number as i32, number, id: number, capacity: 8192 }
+    }
+
+    fn requests(files: &mut Files) -> Vec<Request> {
+        core::iter::from_fn(|| files.next_request()).collect()
+    }
+
+    #[test]
+    fn a_full_file_without_a_spare_is_not_ready() {
+        let mut files = Files::new(FileKind::Segment, 1);
+        assert_eq!(requests(&mut files).len(), 2);
+        files.mail(ready(1));
+        files.mail(Mail::Failed { kind: FileKind::Segment, no_space: true });
+        assert_eq!(files.ready(), Ok(()), "the first file has room");
+        assert!(files.make_room(4096));
+        files.take(4096);
+        files.committed();
+        assert!(!files.make_room(8192));
+        assert_eq!(files.ready(), Err(NotReady::NoSpace), "nobody may wait for what cannot come");
+        // Given back once, and two files are on order again.
+        let asked = requests(&mut files);
+        assert!(matches!(
+            asked[..],
+            [Request::Retire { used: 4096, .. }, Request::Prepare { number: 3, .. }]
+        ));
+        assert!(!files.make_room(8192) && requests(&mut files).is_empty());
+        files.mail(ready(2));
+        files.mail(ready(3));
+        assert!(files.ready().is_ok() && files.make_room(8192));
+        assert_eq!(files.current(), Some((2, 2)));
+        files.take(8192);
+        files.committed();
+        assert!(files.make_room(4096), "the spare is there");
+        assert_eq!((files.current(), requests(&mut files).len()), (Some((3, 3)), 2));
     }
 }
