@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Residence};
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -169,8 +169,8 @@ impl Provided {
         let count = shape.count as usize;
         Ok(Provided {
             shape,
-            entries: Mapping::new(count * size_of::<types::BufRingEntry>(), true)?,
-            memory: Mapping::new(count * shape.bytes as usize, true)?,
+            entries: Mapping::new(count * size_of::<types::BufRingEntry>(), Residence::Now)?,
+            memory: Mapping::new(count * shape.bytes as usize, Residence::Huge)?,
             ours: vec![true; count],
             ours_count: shape.count,
             tail: 0,
@@ -373,11 +373,6 @@ impl Ring {
         let backlog = self.backlog.len().min(into.capacity() - into.len());
         into.extend(self.backlog.drain(..backlog));
         self.take_completions(into);
-    }
-
-    /// Whether completions were left behind by [`Ring::reap`].
-    pub fn has_more(&mut self) -> bool {
-        !self.backlog.is_empty() || !self.ring.completion().is_empty()
     }
 
     /// The first `len` bytes of a buffer that a completion brought.
@@ -677,7 +672,7 @@ mod tests {
         let Some(mut ring) = ring() else { return };
         let path = std::env::temp_dir().join(format!("ringmill-ring-{}", std::process::id()));
         let file = std::fs::File::create(&path).unwrap();
-        let mut page = Mapping::new(4096, true).unwrap();
+        let mut page = Mapping::new(4096, Residence::Now).unwrap();
         page.bytes_mut().fill(b'x');
         ring.write(file.as_raw_fd(), 4096, page.bytes(), true, 3);
         let done = wait(&mut ring, 2);

@@ -33,7 +33,8 @@ pub use crate::sys::ring::Buffers;
 ///
 /// A driver, each time it wakes, calls `tick`, then tells what happened (`open`, `receive`, `receive_end`, `fail`,
 /// `sent`, `io_done`, `mail`, `released`), then calls `run`, then takes what is to be done (`next_action`,
-/// `next_io`, `next_request`, `next_send`) until there is none.
+/// `next_io`, `next_request`, `next_send`) until there is none. It may take what is to be done, and begin with
+/// `tick` again, before it has told everything.
 pub trait Logic {
     /// What it asks of the housekeeper.
     type Request: Send + 'static;

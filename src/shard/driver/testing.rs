@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Logic;
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
 use crate::core::memory::Memory;
-use crate::sys::mapping::Mapping;
+use crate::sys::mapping::{Mapping, Residence};
 
 /// Bytes that may wait for one connection before it is paused.
 const OWED_MAX: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub struct Echo {
 impl Echo {
     pub fn new(connections: usize) -> Echo {
         let conns = (0..connections).map(|_| Conn::default()).collect();
-        Echo { conns, page: Mapping::new(4096, true).ok(), ..Echo::default() }
+        Echo { conns, page: Mapping::new(4096, Residence::Now).ok(), ..Echo::default() }
     }
 
     pub fn open_count(&self) -> usize {
