@@ -7,11 +7,11 @@ pub mod listen;
 
 use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
-use crate::core::engine::{Action, Config, ConnId, Engine, Io, IoStep, Protocol, Timeouts};
+use crate::core::engine::{Action, CARRY_BYTES, Config, ConnId, Engine, Io, IoStep, Protocol, Timeouts};
 use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
 use crate::sys::clock::MonotonicClock;
-use crate::sys::mapping::Mapping;
+use crate::sys::mapping::{Mapping, Residence};
 use driver::{Bounds, Buffers, Edges, Hosted, Kind, Listener, Logic, Message};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::io;
@@ -22,8 +22,8 @@ pub type Shard = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 
 /// Bytes of each arena of refused events.
 const REFUSED_ARENA_BYTES: usize = 1 << 20;
-/// Blocks up to this size are made resident at start; larger ones (batch arenas, carries) page by page.
-const POPULATE_BYTES_MAX: usize = 64 << 10;
+/// Blocks from this size on are made of huge pages.
+const HUGE_BYTES_MIN: usize = 2 << 20;
 
 /// What a shard is given.
 pub struct Assignment {
@@ -129,12 +129,21 @@ fn make(config: Config, number: u32, resume: Option<Resume>, simd_json: bool) ->
     };
     let mut failure = None;
     let shard = Engine::new(config, MonotonicClock, scanner, sink, |bytes| {
-        Mapping::new(bytes, bytes <= POPULATE_BYTES_MAX).unwrap_or_else(|error| {
+        Mapping::new(bytes, residence(bytes)).unwrap_or_else(|error| {
             failure.get_or_insert(error);
-            Mapping::new(1, false).expect("a page of address space")
+            Mapping::new(1, Residence::Lazy).expect("a page of address space")
         })
     });
     failure.map_or(Ok(shard), Err)
+}
+
+/// Everything is resident from the start but the carries, which are address space for what seldom comes.
+fn residence(bytes: usize) -> Residence {
+    match bytes {
+        CARRY_BYTES => Residence::Lazy,
+        HUGE_BYTES_MIN.. => Residence::Huge,
+        _ => Residence::Now,
+    }
 }
 
 fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {

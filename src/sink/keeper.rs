@@ -20,10 +20,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use ringmill_core::memory::Memory;
 use ringmill_core::sink::{FileKind, Mail, Request};
 
 use super::name::Name;
 use super::volume::{BLOCK_BYTES, Entry, Volume, VolumeFile, write_all_at};
+use crate::sys::mapping::{Mapping, Residence};
 
 /// One pre-writing step. Large enough for a disk's full throughput, small enough that a commit of a shard
 /// waits behind at most about a millisecond of it.
@@ -113,18 +115,11 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Newlines for one step and a block more, so that the step can be aligned.
-struct Newlines(Vec<u8>);
-
-impl Newlines {
-    fn new(step_bytes: usize) -> Newlines {
-        Newlines(vec![b'\n'; step_bytes + BLOCK_BYTES])
-    }
-
-    fn step(&self) -> &[u8] {
-        let skip = self.0.as_ptr().align_offset(BLOCK_BYTES);
-        &self.0[skip..skip + self.0.len() - BLOCK_BYTES]
-    }
+/// Newlines for one step of pre-writing, in a huge page of their own, so that a step is one segment to the device.
+fn newlines() -> io::Result<Mapping> {
+    let mut newlines = Mapping::new(2 * STEP_BYTES, Residence::Huge)?;
+    newlines.bytes_mut().fill(b'\n');
+    Ok(newlines)
 }
 
 /// Makes the file `kind`/`number` of `capacity` bytes (a multiple of 4096) and its name durable. `between`
@@ -138,12 +133,11 @@ pub fn prepare<V: Volume>(
     capacity: u64,
     between: impl FnMut(Duration),
 ) -> io::Result<V::File> {
-    let step = STEP_BYTES.min(capacity as usize);
-    prepare_from(&Newlines::new(step), volume, kind, number, capacity, between)
+    prepare_from(newlines()?.bytes(), volume, kind, number, capacity, between)
 }
 
 fn prepare_from<V: Volume>(
-    newlines: &Newlines,
+    newlines: &[u8],
     volume: &V,
     kind: FileKind,
     number: u64,
@@ -164,8 +158,7 @@ fn prepare_from<V: Volume>(
         let mut offset = 0;
         while offset < capacity {
             let started = Instant::now();
-            let step = newlines.step();
-            let step = &step[..step.len().min((capacity - offset) as usize)];
+            let step = &newlines[..STEP_BYTES.min((capacity - offset) as usize)];
             write_all_at(&file, offset, step)?;
             offset += step.len() as u64;
             between(started.elapsed());
@@ -232,7 +225,7 @@ impl Keeper {
         let work = Work {
             shards,
             options,
-            newlines: Newlines::new(STEP_BYTES),
+            newlines: newlines()?,
             inbox: receiver,
             jobs: VecDeque::new(),
             open: HashMap::new(),
@@ -323,7 +316,7 @@ struct OpenFile<F> {
 struct Work<V: Volume> {
     shards: Vec<Shard<V>>,
     options: Options,
-    newlines: Newlines,
+    newlines: Mapping,
     inbox: Receiver<(u32, Request)>,
     jobs: VecDeque<Job>,
     open: HashMap<i32, OpenFile<V::File>>,
@@ -433,7 +426,7 @@ impl<V: Volume> Work<V> {
         let spare = kind == FileKind::Segment && shard.live_segments > 0;
         let (inbox, paced) = (&self.inbox, self.options.paced && spare);
         let mut arrived = Vec::new();
-        let made = prepare_from(&self.newlines, &shard.volume, kind, number, capacity, |took| {
+        let made = prepare_from(self.newlines.bytes(), &shard.volume, kind, number, capacity, |took| {
             // Whoever comes meanwhile shall not wait for a leisurely one.
             arrived.extend(inbox.try_iter());
             if paced && arrived.is_empty() {
