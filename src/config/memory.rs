@@ -2,6 +2,7 @@
 //!
 //! Nothing else is allocated once the shards take events, so resident memory stays under the total.
 use super::units;
+use crate::core::json::SimdScanner;
 use std::fmt;
 
 const KIB: u64 = 1 << 10;
@@ -30,14 +31,14 @@ pub const ARENAS: u64 = 2;
 pub const ARENA_SLACK_BYTES: u64 = MIB;
 /// A quarantine arena; what does not fit while one is being written is counted and dropped.
 pub const QUARANTINE_ARENA_BYTES: u64 = MIB;
-/// The padded copy that the parser rewrites, its string buffer, index and tape, for the largest document
-/// whose memory is kept for the next one.
-pub const JSON_BYTES: u64 = 16 * MIB;
+/// simd-json's padded copy, string buffer, index and tape. The exact scanner has none of it.
+pub const JSON_BYTES: u64 = SimdScanner::memory_max_bytes() as u64;
 /// Verdicts of one request before they are written into its reply: spans of the events of a full body
 /// are streamed, of the refused ones the first are kept, each with reason and place.
 pub const RECORDS_BYTES: u64 = 1229 * KIB;
-/// The driver's ring: 4096 submissions of 64 bytes with their index, 8192 completions of 16.
-pub const RING_BYTES: u64 = 4096 * (64 + 4) + 8192 * 16;
+/// The driver's ring: 2048 submissions of 64 bytes with their index, 8192 completions of 16; and as many reaped
+/// and twice as many waiting ones of 16.
+pub const RING_BYTES: u64 = 2048 * (64 + 4) + 8192 * 16 + (8192 + 16384) * 16;
 /// Stage histograms (two significant digits up to a minute), counters, slowest requests, and the copy
 /// that a scrape asks for.
 pub const METRICS_BYTES: u64 = MIB;
@@ -73,6 +74,8 @@ pub struct Sizes {
     pub batch_bytes_max: u64,
     /// I/O memory of one glommio executor in bytes.
     pub executor_io_bytes: u64,
+    /// Whether simd-json scans.
+    pub simd_json: bool,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
 }
@@ -103,7 +106,6 @@ impl Sizes {
             term("reply buffers", self.connections_max, REPLY_BYTES, "replies not sent yet"),
             term("batch arenas", ARENAS, self.arena_bytes(), "one fills while one is written"),
             term("quarantine arenas", ARENAS, QUARANTINE_ARENA_BYTES, "refused events on their way"),
-            term("JSON scratch and tape", 1, JSON_BYTES, "the parser's copy and index"),
             term("error records", 1, RECORDS_BYTES, "verdicts of one request"),
             term("connection tables", self.connections_max, CONNECTION_BYTES, "engine and driver state"),
             term("driver ring", 1, RING_BYTES, "submission and completion queues"),
@@ -111,6 +113,9 @@ impl Sizes {
             term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
             term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
         ];
+        if self.simd_json {
+            per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
+        }
         if self.glommio {
             per_shard.push(term(
                 "connection tasks",
@@ -251,6 +256,7 @@ mod tests {
         body_budget_bytes: BODY_BUDGET_BYTES,
         batch_bytes_max: 8 * MIB,
         executor_io_bytes: EXECUTOR_IO_BYTES,
+        simd_json: false,
         glommio: false,
     };
 

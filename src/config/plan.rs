@@ -309,6 +309,7 @@ impl Plan {
             body_budget_bytes,
             batch_bytes_max,
             executor_io_bytes: memory::EXECUTOR_IO_BYTES,
+            simd_json: scanner == "simd-json",
             glommio: false,
         };
         // A commit of the fullest arena must fit into one segment.
@@ -388,7 +389,7 @@ impl Plan {
             cores,
             driver,
             driver_why,
-            simd_json: scanner == "simd-json",
+            simd_json: sizes.simd_json,
             driver_forced: raw.text("driver").is_some_and(|name| name != "auto"),
             poll,
             limits: Limits {
