@@ -24,9 +24,9 @@ def read(selector):
     paths, _, arm = selector.partition("#")
     found = []
     for path in paths.split(","):
-        files = sorted(glob.glob(os.path.join(path, "*.json"))) if os.path.isdir(path) else [path]
+        files = sorted(glob.glob(os.path.join(path, "*.json") if os.path.isdir(path) else path))
         if not files:
-            raise Unreadable("%s: a folder without *.json" % path)
+            raise Unreadable("%s: no result there" % path)
         for file in files:
             try:
                 with open(file) as f:

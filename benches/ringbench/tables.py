@@ -94,8 +94,8 @@ def of_chaos(r):
 def of_class(c):
     if c is None:
         return "– | – | – | –"
-    return "%s | %s" % (" | ".join(number(c[q]) for q in chaos.PERCENTILES),
-                        number(c["unexpected"] and 100 * c["unexpected"], "%.1f %%", "–" if c["unexpected"] is None else "0"))
+    unexpected = None if c["unexpected"] is None else 100 * c["unexpected"]
+    return " | ".join([*(number(c[q]) for q in chaos.PERCENTILES), number(unexpected, "%.1f %%")])
 
 
 def of_run(got):
