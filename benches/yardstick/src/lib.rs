@@ -22,8 +22,7 @@ pub const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n
 pub const BAD_EVENT: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
 
 /// The request cannot be framed; the connection ends.
-pub const BAD_REQUEST: &[u8] =
-    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+pub const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Options as typed: `--name value` or `--name=value`.
 pub struct Options {
@@ -41,7 +40,9 @@ impl Options {
         let mut values = BTreeMap::new();
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
-            let Some(option) = argument.strip_prefix("--") else { usage(format!("`{argument}` is no option")) };
+            let Some(option) = argument.strip_prefix("--") else {
+                usage(format!("`{argument}` is no option"))
+            };
             let (name, value) = match option.split_once('=') {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (option.to_owned(), arguments.next()),
@@ -114,7 +115,8 @@ pub fn frame(bytes: &[u8]) -> Frame {
     let (mut length, mut lines) = (None, false);
     for header in request.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
-            let value = std::str::from_utf8(header.value).ok().and_then(|text| text.trim().parse::<usize>().ok());
+            let value =
+                std::str::from_utf8(header.value).ok().and_then(|text| text.trim().parse::<usize>().ok());
             match (value, length) {
                 (Some(value), None) if value <= BODY_BYTES_MAX => length = Some(value),
                 _ => return Frame::Bad,

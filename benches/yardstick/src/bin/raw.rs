@@ -124,7 +124,9 @@ impl Server {
         let mut wake = Vec::with_capacity(8192);
         loop {
             match self.ring.submit_and_wait(1) {
-                Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => return Err(error),
+                Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY)) => {
+                    return Err(error);
+                }
                 _ => wake.extend(self.ring.completion()),
             }
             for completion in wake.drain(..) {
@@ -190,7 +192,8 @@ impl Server {
             self.conns.len() - 1
         });
         let (rest, owed) = (Vec::new(), 0);
-        self.conns[slot] = Some(Conn { socket, rest, owed, receiving: false, sending: false, closing: false });
+        self.conns[slot] =
+            Some(Conn { socket, rest, owed, receiving: false, sending: false, closing: false });
         self.receive(slot)
     }
 
