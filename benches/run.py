@@ -3,7 +3,7 @@
 
     benches/run build          the server and our reference servers (benches/yardstick), as releases
     benches/run SUITE...       one or more of: smoke single pipelined batch batch-durable open-null
-                               open-durable writeup rss chaos all
+                               open-durable pairs writeup rss chaos all
     benches/run show FILE...   print the tables of earlier results again
 
 Servers of a suite take turns in random order, each round with a fresh process; a run starts when the machine
@@ -24,7 +24,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import payload  # noqa: E402
-from ringbench import chaos, generators, machine, memory, sampling, servers, suites, tables  # noqa: E402
+from ringbench import chaos, generators, machine, memory, results, sampling, servers, suites, tables  # noqa: E402
 
 
 def parser():
@@ -49,6 +49,8 @@ def parser():
     p.add_argument("--server-cpus", default="0", help="taskset list of every server; the generator pins itself to core 1")
     p.add_argument("--data", default=os.environ.get("TMPDIR", "/var/tmp"), help="folder on a real disk for segments")
     p.add_argument("--results", default=os.path.join(machine.HERE, "results"))
+    p.add_argument("--pairs", type=int, default=30)
+    p.add_argument("--burst-secs", type=float, default=0.8)
     p.add_argument("--rss-events", type=float, default=20e6)
     p.add_argument("--rss-sinks", default="null,segments", help="comma-separated")
     p.add_argument("--rss-secs-max", type=float, default=400.0)
@@ -70,35 +72,38 @@ def cpu_list(cpus):
 def measure(a, name):
     """(results, how many things are wrong)"""
     if name == "rss":
-        results = [memory.run(a, sink) for sink in a.rss_sinks.split(",")]
-        print("\n\n".join(map(tables.of, results)), flush=True)
-        return results, sum(not r[met] for r in results for met in ("met_events", "met_plan", "met_slope"))
+        found = [memory.run(a, sink) for sink in a.rss_sinks.split(",")]
+        print("\n\n".join(map(tables.of, found)), flush=True)
+        return found, sum(not r[met] for r in found for met in ("met_events", "met_plan", "met_slope"))
     if name == "chaos":
-        results = [chaos.run(a)]
-        samples = [d for at in results[0]["at"] for rows in at["rounds"].values() for d in rows]
+        found = [chaos.run(a)]
+        samples = [d for at in found[0]["at"] for rows in at["rounds"].values() for d in rows]
         missed = sum(1 for d in samples if d is None or d["exit"])
     else:
-        results = [sampling.run_suite(a, label, suite) for label, suite in suites.ROUNDS[name](a)]
-        samples = [d for r in results for rows in r["rounds"].values() for d in rows]
+        measured, rows = (sampling.run_bursts, suites.pairs) if name == "pairs" else (sampling.run_suite, suites.ROUNDS[name])
+        found = [measured(a, label, suite) for label, suite in rows(a)]
+        samples = [d for r in found for rows in r["rounds"].values() for d in rows]
         missed = sum(1 for d in samples if d is None or d["bad"] or d["other"] or d["exit"])
-    print("\n\n".join(map(tables.of, results)), flush=True)
-    return results, missed
+    print("\n\n".join(map(tables.of, found)), flush=True)
+    return found, missed
 
 
-def save(a, name, results, env):
+def save(a, name, found, env):
     os.makedirs(a.results, exist_ok=True)
     path = os.path.join(a.results, time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + name + ".json")
     env = {**env, "after": machine.pressures()}
     with open(path, "w") as f:
-        json.dump({"suite": name, "environment": env, "secs": a.secs, "warm": a.warm, "rounds": a.rounds, "results": results}, f, indent=1)
+        json.dump({"suite": name, "environment": env, "secs": a.secs, "warm": a.warm, "rounds": a.rounds, "results": found}, f, indent=1)
         f.write("\n")
     print("\nwritten to %s" % os.path.relpath(path), file=sys.stderr, flush=True)
 
 
 def show(paths):
     for path in paths:
-        with open(path) as f:
-            print("\n\n".join(map(tables.of, json.load(f)["results"])), "\n")
+        try:
+            print("\n\n".join(map(tables.of, results.read(path)["results"])), "\n")
+        except results.Unreadable as error:
+            sys.exit(str(error))
 
 
 def checked(p, a):
@@ -135,9 +140,9 @@ def main():
             a.generator = asked
             a.generator = generators.choose(a, suites.GENERATORS.get(name, suites.DEFAULT_GENERATORS))
             env = machine.environment(a)
-            results, wrong = measure(a, name)
+            found, wrong = measure(a, name)
             missed += wrong
-            save(a, name, results, env)
+            save(a, name, found, env)
     sys.exit(1 if missed else 0)
 
 

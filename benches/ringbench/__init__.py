@@ -4,11 +4,12 @@ machine     cores, quiet, steal, and the record of the environment
 processes   what /proc tells of a server while it is loaded
 servers     starting ringmill and the reference servers
 generators  `ringmill load`, `lg`, and a slow stand-in, with figures of the same names
-sampling    one sample; rounds of servers that take turns
+sampling    one sample; rounds of servers that take turns; bursts
 suites      what is measured against what
 memory      resident memory against the plan
 chaos       the second write-up's run
 throttle    a control group that takes CPU time away
+results     reading result files
 tables      results as Markdown
 statistic   signed ranks and bootstrap: what paired rounds can tell
 reporting   the figures and tables that README quotes

@@ -5,18 +5,15 @@ suite's reference in the same round, if both runs have it; only then are rounds 
 were measured in the same round and are compared as they are.
 """
 import glob
-import json
 import os
 
+from .results import Unreadable
+from .results import read as read_file
 from .statistic import ratio
 
 # Figure: whether more is better.
 FIGURES = {"rps": True, "events": True, "cpu_us": False, "p50": False, "p99": False, "p999": False}
 BETTER, WORSE, EQUAL = "better", "worse", "not told apart"
-
-
-class Unreadable(Exception):
-    """What was named is no result; the message says which and why."""
 
 
 def read(selector):
@@ -28,11 +25,7 @@ def read(selector):
         if not files:
             raise Unreadable("%s: no result there" % path)
         for file in files:
-            try:
-                with open(file) as f:
-                    found += json.load(f)["results"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise Unreadable("%s is no result of benches/run: %s" % (file, error or type(error).__name__)) from error
+            found += read_file(file)["results"]
     return found, arm or None
 
 

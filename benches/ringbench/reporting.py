@@ -1,27 +1,27 @@
 """The tables and figures that README quotes, rebuilt from the newest result of each suite."""
 import glob
-import json
 import os
 import re
 import statistics
+import sys
 
-from . import chaos, svg, tables
+from . import chaos, results, svg, tables
 from .sampling import median_ratio
 
 BLOCK = re.compile(r"(<!-- report:([a-z0-9-]+) -->\n)(.*?)(<!-- /report -->)", re.S)
 
 
 def load(folder):
-    """[(time, suite, environment, result)], the oldest first; files that are no results are left alone."""
+    """[(time, suite, environment, result)], the oldest first; JSON files that are no results are left alone."""
     found = []
     for path in sorted(glob.glob(os.path.join(folder, "*.json"))):
-        with open(path) as f:
-            try:
-                d = json.load(f)
-            except ValueError as error:
-                raise SystemExit("%s is no JSON: %s" % (path, error))
-        if isinstance(d, dict) and "results" in d and "suite" in d:
-            found += [(d["environment"]["time"], d["suite"], {**d["environment"], "rounds": d.get("rounds")}, r) for r in d["results"]]
+        try:
+            d = results.read(path)
+        except results.Unreadable as error:
+            print("left out: %s" % error, file=sys.stderr)
+            continue
+        environment = {**d["environment"], "rounds": d["rounds"]}
+        found += [(environment["time"], d["suite"], environment, r) for r in d["results"]]
     return sorted(found, key=lambda row: row[0])
 
 
@@ -78,11 +78,11 @@ def environments(kept):
 def blocks(kept):
     """{name: Markdown} of everything that a page may quote."""
     suites = {}
-    for (suite, _), (_, result) in kept.items():
-        suites.setdefault(suite, []).append(result)
+    for (suite, _), (_, row) in kept.items():
+        suites.setdefault(suite, []).append(row)
     made = {"limits": limits(kept), "noise": noise(kept), "environment": environments(kept)}
-    for suite, results in suites.items():
-        made[suite] = "\n\n".join(map(tables.of_writeup if suite == "writeup" else tables.of, results))
+    for suite, rows in suites.items():
+        made[suite] = "\n\n".join(map(tables.of_writeup if suite == "writeup" else tables.of, rows))
     return made
 
 

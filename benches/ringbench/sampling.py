@@ -1,4 +1,5 @@
 """One sample, and rounds in which servers take turns."""
+import argparse
 import random
 import statistics
 import sys
@@ -10,6 +11,7 @@ from .machine import wait_quiet
 
 # Share of a run that others took from it, above which a sample says more of the machine.
 DISTURBANCE_MAX = 0.02
+BURST_WARM_SECS = 0.2
 
 
 def sample(a, arm, load):
@@ -63,6 +65,34 @@ def run_suite(a, label, suite):
         print("  round %d of %d, %s" % (n + 1, a.rounds, time.strftime("%H:%M:%S")), file=sys.stderr, flush=True)
     return {"label": label, "ref": suite["ref"], "load": dict(suite["load"]),
             "commands": {arm.name: arm.shown() for arm in suite["arms"]}, "rounds": rows,
+            "limits": [judge(rows, *limit) for limit in suite["limits"]]}
+
+
+def run_bursts(a, label, suite):
+    """Both servers stay up and bursts alternate A B, B A, …: most stalls of a shared machine last longer than a burst,
+    so that they hit both sides of a pair alike, and the pairs' ratios say more than runs of some seconds."""
+    print("\n## %s" % label, flush=True)
+    arms, rows = suite["arms"], {arm.name: [] for arm in suite["arms"]}
+    if len(arms) < 2:
+        sys.exit("%s needs a reference server: build ours by `benches/run build`, or set RINGMILL_YARDSTICK" % label)
+    burst = argparse.Namespace(**{**vars(a), "warm": BURST_WARM_SECS})
+    with tempfile.TemporaryDirectory(prefix="ringmill-bench-", dir=a.data) as scratch:
+        servers = []
+        try:
+            for arm in arms:
+                servers.append(arm.start(a, scratch))
+            for n in range(a.pairs):
+                order = (0, 1) if n % 2 == 0 else (1, 0)
+                got = {i: generators.generate(burst, servers[i], {**suite["load"], "file": a.lines}, a.burst_secs) for i in order}
+                if all(got.values()):
+                    for i in order:
+                        rows[arms[i].name].append({**got[i], "dirty": False, "exit": None})
+        finally:
+            codes = [server.stop() for server in servers]
+    if any(code for arm, code in zip(arms, codes) if arm.ready):
+        print("  ringmill ended with %s" % codes, file=sys.stderr)
+    return {"label": label, "bursts": True, "ref": suite["ref"], "load": dict(suite["load"]),
+            "commands": {arm.name: arm.shown() for arm in arms}, "rounds": rows,
             "limits": [judge(rows, *limit) for limit in suite["limits"]]}
 
 

@@ -59,6 +59,21 @@ def open_durable(a):
         for rate in (20000, 60000)]
 
 
+def pairs(a):
+    """The open loops again, in adjacent bursts, ringmill and its reference only."""
+    rows = []
+    for sink, ack, role, rates in (("null", "accepted", "raw", (60000, 20000)), ("segments", "durable", "proto", (20000, 60000))):
+        reference = yardstick(role, *(["--durable={data}/proto"] if role == "proto" else []))
+        if sink == "segments" and not reference:
+            continue
+        ref, bounds = reference[0].name if reference else name_of(role), (1.15, 1.3) if sink == "null" else (1.1, 1.1)
+        rows += [("bursts at %d k/s, %s" % (rate // 1000, sink), {
+            "load": {"per": 1, "ctype": JSON, "conns": 64, "rate": rate}, "ref": ref,
+            "limits": [("ringmill", ref, f, "<=", b) for f, b in zip(("p50", "p99"), bounds)],
+            "arms": [ringmill(a, sink, ack), *reference]}) for rate in rates]
+    return rows
+
+
 def writeup(a):
     """The first write-up's table: its service in both forms and ringmill, at one rate and at saturation."""
     load = {"per": 1, "ctype": JSON, "conns": 64}
@@ -75,10 +90,10 @@ def smoke(a):
         "arms": [ringmill(a, "segments", "durable")]})]
 
 
-# Suites of rounds; `rss` and `chaos` have a shape of their own.
+# Suites of rounds; `pairs`, `rss` and `chaos` have a shape of their own.
 ROUNDS = {"smoke": smoke, "single": single, "pipelined": pipelined, "batch": batch, "batch-durable": batch_durable,
           "open-null": open_null, "open-durable": open_durable, "writeup": writeup}
-NAMES = [*ROUNDS, "rss", "chaos"]
+NAMES = [*ROUNDS, "pairs", "rss", "chaos"]
 # `lg` is what the bounds above were set with; the write-ups are retold with our own tool.
 GENERATORS = {"writeup": ("load", "lg"), "chaos": ("load", "lg")}
 DEFAULT_GENERATORS = ("lg", "load")

@@ -3,6 +3,7 @@ import statistics
 
 from . import chaos
 from .sampling import median_ratio
+from .statistic import ratio
 
 MET = {None: "undecided, no clean round", True: "met", False: "not met"}
 
@@ -11,6 +12,8 @@ def of(result):
     """The table of any result."""
     if result.get("chaos"):
         return of_chaos(result)
+    if result.get("bursts"):
+        return of_bursts(result)
     return of_rounds(result) if "rounds" in result else of_memory(result)
 
 
@@ -52,6 +55,18 @@ def of_limit(v):
         return "\n- %s of %s against %s %s %g: not measured (no yardstick)" % (v["figure"], v["arm"], v["ref"], v["op"], v["bound"])
     return "\n- %s of %s is %.2f (%.2f–%.2f) of %s, wanted %s %g: **%s**" % (
         v["figure"], v["arm"], v["ratio"], v["min"], v["max"], v["ref"], v["op"], v["bound"], MET[v["met"]])
+
+
+def of_bursts(r):
+    """Medians of both sides, and the ratio of adjacent bursts with its interval."""
+    arm, ref, rows = next(name for name in r["rounds"] if name != r["ref"]), r["ref"], r["rounds"]
+    out = ["| %s, %d pairs | %s | %s | ratio (95 %%) |" % (r["label"], len(rows[ref]), arm, ref), "|-|-|-|-|"]
+    for figure in ("p50", "p99", "p999", "cpu_us"):
+        pairs = [(y[figure], x[figure]) for x, y in zip(rows[arm], rows[ref]) if x.get(figure) and y.get(figure)]
+        found = ratio(pairs)
+        shown = "–" if found["low"] is None else "%.2f (%.2f–%.2f)" % (found["ratio"], found["low"], found["high"])
+        out.append("| %s | %s | %s | %s |" % (figure, number(median(rows[arm], figure), "%.1f"), number(median(rows[ref], figure), "%.1f"), shown))
+    return "\n".join(out + [of_limit(v) for v in r["limits"]])
 
 
 def of_memory(r):

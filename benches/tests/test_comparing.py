@@ -6,7 +6,7 @@ import sys
 import tempfile
 import unittest
 
-from ringbench import comparing
+from ringbench import comparing, results, tables
 
 BENCHES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -18,6 +18,10 @@ def sample(cpu_us, dirty=False):
 def result(arms, label="suite", ref="raw"):
     return [{"label": label, "ref": ref, "rounds": {name: [c if c is None or isinstance(c, dict) else sample(c) for c in costs]
                                                     for name, costs in arms.items()}}]
+
+
+def file(results):
+    return {"suite": "single", "environment": {}, "rounds": 8, "results": results}
 
 
 DRIFT = [1.0, 1.3, 0.8, 1.1, 1.6, 0.9, 1.2, 1.05]
@@ -84,6 +88,15 @@ class Compare(unittest.TestCase):
         self.assertEqual(said(rows, "cpu_us"), comparing.WORSE)
 
 
+class Bursts(unittest.TestCase):
+    def test_the_first_shape_of_pairs_reads_like_any_run(self):
+        pair = [{**sample(6.0), "p50": 36.0}, {**sample(5.0), "p50": 30.0}]
+        d = results.of_bursts({"suite": "pairs", "sink": "null", "rate": 60000.0, "reference": "s_raw", "environment": {}, "pairs": [pair] * 8})
+        found = comparing.compare((d["results"], "s_raw"), (d["results"], "ringmill"))
+        self.assertAlmostEqual(next(r["ratio"] for r in found if r["figure"] == "p50"), 1.2)
+        self.assertIn("| p50 | 36.0 | 30.0 | 1.20 (1.20–1.20) |", tables.of(d["results"][0]))
+
+
 class Command(unittest.TestCase):
     def run_it(self, *args):
         argv = [sys.executable, os.path.join(BENCHES, "compare"), *args]
@@ -92,7 +105,7 @@ class Command(unittest.TestCase):
     def test_exit_codes(self):
         with tempfile.TemporaryDirectory() as folder:
             paths = [os.path.join(folder, name) for name in ("a.json", "b.json", "no.json")]
-            for path, content in zip(paths, ({"results": run(1.0)}, {"results": run(1.3)}, {"x": 1})):
+            for path, content in zip(paths, (file(run(1.0)), file(run(1.3)), {"x": 1})):
                 with open(path, "w") as f:
                     json.dump(content, f)
             worse, better = self.run_it(*paths[:2]), self.run_it(paths[1], paths[0])

@@ -109,7 +109,7 @@ class Limits(unittest.TestCase):
 class Suites(unittest.TestCase):
     def test_each_limit_names_a_server_of_its_suite_or_a_missing_yardstick(self):
         a = run.parser().parse_args(["smoke", "--bin", "/bin/true", "--aa"])
-        for name, rows in suites.ROUNDS.items():
+        for name, rows in {**suites.ROUNDS, "pairs": suites.pairs}.items():
             for label, suite in rows(a):
                 names = [arm.name for arm in suite["arms"]]
                 self.assertEqual(len(names), len(set(names)), label)
