@@ -88,8 +88,13 @@ def generate_lg(a, server, load, seconds):
     done, use = run(argv, server, seconds + a.warm + 20)
     if done is None or done.returncode:
         return done and failed(server, done)
+    try:
+        figures = json.loads(done.stdout)
+    except ValueError:
+        # It divides by the number of replies; there was none.
+        return failed(server, done)
     # It looks at the same things itself, and only within its window.
-    return {**json.loads(done.stdout), "foreign": use["foreign"]}
+    return {**figures, "foreign": use["foreign"]}
 
 
 # --- ringmill load ------------------------------------------------------------------------------------------

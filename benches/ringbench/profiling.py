@@ -1,6 +1,6 @@
 """From samples to stages: stacks of perf and of jemalloc's heap profiles, folded, named, added up.
 
-A folded line is `root;…;leaf count`, as inferno's tools read and write it.
+A folded stack is the thread's name, then functions from root to leaf, and a count.
 """
 import os
 import re
@@ -31,12 +31,6 @@ PATTERNS = [(name, re.compile(pattern)) for name, pattern in STAGES]
 
 
 # --- stages -------------------------------------------------------------------------------------------------
-
-def folded(lines):
-    """[(frames from root to leaf, count)]"""
-    parts = (line.rsplit(" ", 1) for line in lines if line.strip())
-    return [(stack.split(";"), int(count)) for stack, count in parts]
-
 
 def stage_of(frames):
     """The stage of a stack: the command's name, in front, does not count."""
@@ -75,9 +69,7 @@ def stage_table(stacks):
 
 def shortened(name):
     """A function's last two parts, without type parameters."""
-    while (bare := re.sub(r"<[^<>]*>", "", name)) != name:
-        name = bare
-    return "::".join([part for part in name.split("::") if part and part != "{{closure}}"][-2:])
+    return "::".join(bare(name).split("::")[-2:])
 
 
 # --- tools --------------------------------------------------------------------------------------------------
@@ -106,6 +98,112 @@ def draw(stacks, path, title, unit):
         f.write(drawn.stdout)
 
 
+# --- names --------------------------------------------------------------------------------------------------
+
+# Where a source file lies says which module it is; the names of inlined functions do not.
+MODULES = (
+    (re.compile(r"/registry/src/[^/]+/([\w-]+?)-\d[^/]*/(?:src/)?(.*)\.rs$"), r"\1/\2"),
+    (re.compile(r"/library/(\w+)/src/(.*)\.rs$"), r"\1/\2"),
+    (re.compile(r"(?:^|/)benches/yardstick/src/(.*)\.rs$"), r"yardstick/\1"),
+    (re.compile(r"(?:^|/)src/core/(.*)\.rs$"), r"ringmill_core/\1"),
+    (re.compile(r"(?:^|/)src/(.*)\.rs$"), r"ringmill/\1"),
+)
+
+
+def module_of(path):
+    """`ringmill_core::json::strict` of `…/src/core/json/strict.rs`; nothing for what is no Rust of a known place."""
+    for pattern, to in MODULES:
+        if found := pattern.search(path):
+            parts = found.expand(to).replace("-", "_").split("/")
+            return "::".join(part for part in parts if part not in ("mod", "lib"))
+    return ""
+
+
+def bare(name):
+    """A function's name without type parameters, hash and closures."""
+    name = re.sub(r"::h[0-9a-f]{16}$", "", name)
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
+        name = shorter
+    parts = (part.strip() for part in name.replace("{impl#", "{").split("::"))
+    return "::".join(part for part in parts if part and not part.startswith("{")) or "closure"
+
+
+def chain(places):
+    """Frames from the innermost outwards of one address: `places` are (name, file:line) as addr2line says them.
+
+    With line tables only, inlined functions have no path, and the innermost gets the name of the symbol that all of
+    them are part of. So modules come from the files, the innermost is named by its line, and the symbol goes last.
+    """
+    names, files = [bare(name) for name, _ in places], [place.split(" ")[0].rpartition(":") for _, place in places]
+    modules = [module_of(path) for path, _, _ in files]
+    full = lambda i: names[i] if "::" in names[i] or not modules[i] else "%s::%s" % (modules[i], names[i])
+    if len(places) == 1 or "::" not in names[0]:
+        return [full(i) for i in range(len(places))]
+    inner = "%s:%s" % (modules[0] or os.path.basename(files[0][0]), files[0][2])
+    return [inner, *(full(i) for i in range(1, len(places) - 1)), names[0]]
+
+
+def inlined(text):
+    """The places of each address that `addr2line -a -f -i` was asked for: two lines each, after the address."""
+    found, lines = [], iter(text.splitlines())
+    for line in lines:
+        if re.fullmatch(r"0x[0-9a-f]+", line):
+            found.append([])
+        else:
+            found[-1].append((line, next(lines, "")))
+    return found
+
+
+def segments(binary):
+    """[(offset in the file, address as linked, bytes)] of a binary's loaded parts."""
+    done = subprocess.run(["readelf", "-lW", binary], capture_output=True, text=True)
+    rows = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["LOAD"]]
+    return [(int(row[1], 16), int(row[2], 16), int(row[4], 16)) for row in rows]
+
+
+def named(binary, offsets):
+    """{offset in the file: frames from the innermost outwards}, through addr2line."""
+    parts = segments(binary)
+    linked = {o: next((v + o - f for f, v, size in parts if f <= o < f + size), None) for o in offsets}
+    asked = [o for o in linked if linked[o] is not None]
+    done = subprocess.run(["addr2line", "-a", "-f", "-C", "-i", "-e", binary], capture_output=True, text=True,
+                          input="".join("%#x\n" % linked[o] for o in asked))
+    return {o: chain(places) for o, places in zip(asked, inlined(done.stdout)) if places[0][0] != "??"}
+
+
+# --- perf ---------------------------------------------------------------------------------------------------
+
+def samples(script):
+    """[(thread's name, [(address, symbol, file) from the leaf to the root])] of `perf script -F comm,ip,sym,dso`.
+
+    The address within a program is the offset in its file.
+    """
+    found = []
+    for line in script.splitlines():
+        if line[:1] not in ("\t", " ") and line.strip():
+            found.append((line.strip(), []))
+        elif frame := re.match(r"\s+([0-9a-f]+) (.*) \((.*)\)$", line):
+            if frame[2] != "[unknown]" or frame[3] != "[unknown]":
+                found[-1][1].append((int(frame[1], 16), frame[2], frame[3]))
+    return [(name, frames) for name, frames in found if frames]
+
+
+def fold_samples(found, binary):
+    """Folded stacks of samples, with the inlined functions of `binary` unfolded."""
+    # A caller's address is one past its call.
+    at = lambda i, address: address - (i > 0)
+    ours = lambda path: os.path.basename(path) == os.path.basename(binary)
+    names = named(binary, {at(i, a) for _, frames in found for i, (a, _, path) in enumerate(frames) if ours(path)})
+    counts = {}
+    for thread, frames in found:
+        stack = []
+        for i, (address, symbol, path) in enumerate(frames):
+            stack += names.get(at(i, address), [bare(symbol)]) if ours(path) else [symbol]
+        key = (re.sub(r"-\d+$", "", thread), *(f.replace(";", ",") for f in reversed(stack)))
+        counts[key] = counts.get(key, 0) + 1
+    return [(list(key), n) for key, n in counts.items()]
+
+
 # --- heap profiles ------------------------------------------------------------------------------------------
 
 def heap(text):
@@ -131,37 +229,14 @@ def mappings(text):
     return found
 
 
-def load_bias(path):
-    """{file offset of an executable segment: its address as linked}, so that a mapping's addresses can be named."""
-    done = subprocess.run(["readelf", "-lW", path], capture_output=True, text=True)
-    rows = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["LOAD"])
-    return {int(row[1], 16): int(row[2], 16) for row in rows}
-
-
-def named(binary, addresses, maps):
-    """{address: functions from the innermost inlined one outwards} of those within `binary`, through addr2line."""
-    where, linked = {}, load_bias(binary)
+def named_sites(sites, maps, binary):
+    """{address: frames} of the addresses within `binary`; all of them are return addresses."""
+    where = {}
     for start, end, offset, path in maps:
         if os.path.realpath(path) == os.path.realpath(binary):
-            page = next((v for o, v in linked.items() if o & ~0xfff == offset & ~0xfff), offset)
-            where.update({a: (page & ~0xfff) + a - start for a in addresses if start <= a < end})
-    # A return address is one past the call.
-    asked = "".join("%#x\n" % (linked_at - 1) for linked_at in where.values())
-    done = subprocess.run(["addr2line", "-a", "-f", "-C", "-i", "-e", binary], input=asked, capture_output=True, text=True)
-    return dict(zip(where, inlined(done.stdout)))
-
-
-def inlined(text):
-    """The functions of each address that `addr2line -a -f -i` was asked for: two lines each, after the address."""
-    found = []
-    names = iter(text.splitlines())
-    for line in names:
-        if re.fullmatch(r"0x[0-9a-f]+", line):
-            found.append([])
-        else:
-            found[-1].append(re.sub(r"::h[0-9a-f]{16}$", "", line))
-            next(names, None)
-    return found
+            where.update({a: a - 1 - start + offset for addresses, *_ in sites for a in addresses if start <= a < end})
+    names = named(binary, set(where.values()))
+    return {a: names[o] for a, o in where.items() if o in names}
 
 
 def fold_heap(sites, names, of):
@@ -169,7 +244,7 @@ def fold_heap(sites, names, of):
     stacks = []
     for addresses, *numbers in sites:
         frames = [name for a in reversed(addresses) for name in reversed(names.get(a, []))]
-        frames = [f for f in frames if not re.search(r"jemalloc|_rjem_|^prof_|^__rust_alloc|^alloc::alloc", f)]
+        frames = [f.replace(";", ",") for f in frames if not re.search(r"jemalloc|_rjem_|^prof_|__rust_alloc|^alloc::alloc", f)]
         if of(numbers):
-            stacks.append((["ringmill", *(f.replace(";", ",") for f in frames)] or ["?"], of(numbers)))
+            stacks.append((["ringmill", *frames], of(numbers)))
     return stacks

@@ -64,7 +64,8 @@ def of_bursts(r):
     for figure in ("p50", "p99", "p999", "cpu_us"):
         pairs = [(y[figure], x[figure]) for x, y in zip(rows[arm], rows[ref]) if x.get(figure) and y.get(figure)]
         found = ratio(pairs)
-        shown = "–" if found["low"] is None else "%.2f (%.2f–%.2f)" % (found["ratio"], found["low"], found["high"])
+        shown = "%.2f (%.2f–%.2f)" % (found["ratio"], found["low"], found["high"]) if found["low"] else "%s, too few" % number(
+            found["ratio"], "%.2f")
         out.append("| %s | %s | %s | %s |" % (figure, number(median(rows[arm], figure), "%.1f"), number(median(rows[ref], figure), "%.1f"), shown))
     return "\n".join(out + [of_limit(v) for v in r["limits"]])
 

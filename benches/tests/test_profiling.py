@@ -36,7 +36,7 @@ MAPPED_LIBRARIES:
 
 class Stages(unittest.TestCase):
     def setUp(self):
-        self.stacks = profiling.folded("%s %d" % row for row in STACKS)
+        self.stacks = [(stack.split(";"), count) for stack, count in STACKS]
 
     def test_each_stack_has_its_stage(self):
         expected = ["kernel TCP", "frame", "parse", "append", "sink", "sink", "reply", "engine", "driver", "kernel ring and waiting", "parse", "other"]
@@ -69,9 +69,42 @@ class Heap(unittest.TestCase):
         self.assertEqual(profiling.fold_heap(sites, names, lambda n: n[1]),
                          [(["ringmill", "outer", "inner"], 256), (["ringmill", "start"], 64)])
 
-    def test_reads_what_addr2line_says_of_inlined_functions(self):
-        said = "0x0000000000001010\na::b::h0123456789abcdef\n/src/a.rs:1\nmain\n/src/main.rs:2\n0x0000000000001020\n??\n??:0\n"
-        self.assertEqual(profiling.inlined(said), [["a::b", "main"], ["??"]])
+
+class Names(unittest.TestCase):
+    def test_modules_come_from_files(self):
+        for path, module in (("/work/src/core/json/strict.rs", "ringmill_core::json::strict"), ("/work/src/core/engine/mod.rs", "ringmill_core::engine"),
+                             ("/b/src/shard/driver/uring.rs", "ringmill::shard::driver::uring"), ("/usr/include/string.h", ""),
+                             ("/rustc/59807616/library/core/src/slice/index.rs", "core::slice::index"),
+                             ("/root/.cargo/registry/src/index.crates.io-19/io-uring-0.7.15/src/submit.rs", "io_uring::submit"),
+                             ("/w/benches/yardstick/src/bin/seed.rs", "yardstick::bin::seed"), ("??", "")):
+            self.assertEqual(profiling.module_of(path), module, path)
+
+    def test_inlined_functions_get_their_modules_and_the_symbol_goes_last(self):
+        said = ("0x28458c\nringmill_core::engine::Hub<M,C>::pump\n/w/src/core/json/frame.rs:18\nscan<a::b::{closure_env#0}<c>>\n"
+                "/w/src/core/json/strict.rs:359\npump<d>\n/w/src/core/engine/mod.rs:436 (discriminator 2)\n"
+                "0x10\nmain\n/w/src/main.rs:2\n0x20\n??\n??:0\n")
+        chains = [profiling.chain(places) for places in profiling.inlined(said)]
+        self.assertEqual(chains[0], ["ringmill_core::json::frame:18", "ringmill_core::json::strict::scan", "ringmill_core::engine::Hub::pump"])
+        self.assertEqual(chains[1:], [["ringmill::main::main"], ["??"]])
+        self.assertEqual(profiling.stage_of(["t", *reversed(chains[0])]), "parse")
+
+    def test_bare_names(self):
+        for name, bare in (("a::settle::<impl b::Hub<M,C>>::write_reply", "a::settle::write_reply"), ("x::drive::{{closure}}", "x::drive"),
+                           ("{async_fn#0}<a::B>", "closure"), ("a::b::h0123456789abcdef", "a::b"), ("tcp_sendmsg", "tcp_sendmsg")):
+            self.assertEqual(profiling.bare(name), bare)
+
+
+class Perf(unittest.TestCase):
+    def test_reads_threads_and_frames(self):
+        script = ("shard-0-1 \n\tffffffff820 tcp_sendmsg ([kernel.kallsyms])\n\t          277c0d ringmill::a::<B>::c (/opt/ringmill)\n"
+                  "\tffffffffffffffff [unknown] ([unknown])\n\nmain thread \n\t 101829 syscall (/lib/libc.so.6)\n\nidle \n\n")
+        self.assertEqual(profiling.samples(script), [
+            ("shard-0-1", [(0xFFFFFFFF820, "tcp_sendmsg", "[kernel.kallsyms]"), (0x277C0D, "ringmill::a::<B>::c", "/opt/ringmill")]),
+            ("main thread", [(0x101829, "syscall", "/lib/libc.so.6")])])
+
+    def test_folds_equal_stacks_together(self):
+        found = [("shard-0-1", [(1, "tcp_sendmsg", "k")]), ("shard-0-2", [(1, "tcp_sendmsg", "k")]), ("io", [(2, "b;c", "k"), (3, "a", "k")])]
+        self.assertEqual(profiling.fold_samples(found, "/nowhere/binary"), [(["shard-0", "tcp_sendmsg"], 2), (["io", "a", "b,c"], 1)])
 
 
 if __name__ == "__main__":
