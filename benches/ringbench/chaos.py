@@ -87,12 +87,8 @@ def holds(d, rate):
     return p99 is not None and p99 <= HELD_P99_US
 
 
-def highest(run, start):
-    """The highest rate that holds: up by half each time, then bisected. `run(rate)` says whether one does.
-
-    A single failure may be the machine's, so a rate counts as too high only after it failed twice.
-    """
-    held = lambda rate: run(rate) or run(rate)
+def highest(held, start):
+    """The highest rate that holds: up by half each time, then bisected. `held(rate)` says whether one does."""
     low, high = 0.0, start
     while held(high):
         low, high = high, high * 1.5
@@ -108,18 +104,32 @@ def highest(run, start):
     return low
 
 
+def twice(attempt, tries):
+    """Whether one of the attempts holds. A failure may be the machine's, so only two of undisturbed runs decide."""
+    failures = 0
+    for _ in range(tries + 1):
+        held, disturbed = attempt()
+        if held:
+            return True
+        failures += not disturbed
+        if failures == 2:
+            break
+    return False
+
+
 def sought(a, arm):
     """(highest rate, every probe)"""
     probes = []
 
-    def probe(rate):
+    def attempt(rate):
         d = one_run(a, arm, rate, a.chaos_probe_secs)
-        held = holds(d, rate)
-        probes.append({"rate": rate, "held": held, "per_s": d and settled(d), "p99": d and valid(d)["p99"]})
-        print("  %s at %.0f/s: %s" % (arm.name, rate, "held" if held else "not held"), file=sys.stderr, flush=True)
-        return held
+        held, disturbed = holds(d, rate), d is not None and d["dirty"]
+        probes.append({"rate": rate, "held": held, "dirty": disturbed, "per_s": d and settled(d), "p99": d and valid(d)["p99"]})
+        print("  %s at %.0f/s: %s%s" % (arm.name, rate, "held" if held else "not held", ", disturbed" if disturbed else ""),
+              file=sys.stderr, flush=True)
+        return held, disturbed
 
-    return highest(probe, a.chaos_start), probes
+    return highest(lambda rate: twice(lambda: attempt(rate), a.tries), a.chaos_start), probes
 
 
 def run(a):
@@ -182,8 +192,15 @@ def verdict(result):
                 continue
             kept = [d for d in rows if d]
             answered = statistics.median(settled(d) / at["rate"] for d in kept)
-            said.append("At %s/s %s answers %.0f %%, valid events with p99 %s and p999 %s; memory %s." % (
-                thousands(at["rate"]), name, 100 * min(1, answered), micros(main["p99"]), micros(main["p999"]), grows(memory_slope(rows))))
+            said.append("At %s/s %s answers %.0f %%, %s with p99 %s and p999 %s; memory %s." % (
+                thousands(at["rate"]), name, 100 * min(1, answered), "valid events" if "valid" in classes else "all classes together",
+                micros(main["p99"]), micros(main["p999"]), grows(memory_slope(rows))))
+    runs = [d for at in result["at"] for rows in at["rounds"].values() for d in rows if d]
+    if disturbed := sum(bool(d["dirty"]) for d in runs):
+        said.append("%d of %d runs were disturbed by others on the machine." % (disturbed, len(runs)))
+    limits = [d["load"]["verdict"]["limit"] for d in runs if d.get("load")]
+    if limits:
+        said.append("The generator's own verdicts: %s." % ", ".join("%d times %s" % (limits.count(x), x) for x in sorted(set(limits))))
     return " ".join(said)
 
 
