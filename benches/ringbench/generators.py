@@ -104,7 +104,8 @@ def load_argv(a, server, load, seconds, out):
             "--warmup", "0s", "--connections", str(load.get("conns", 64)), "--pipeline", str(load.get("depth", 1)),
             "--payload", load.get("payload") or load["file"], "--events-per-request", str(load["per"]),
             "--seed", str(a.seed), "--cores", str(GENERATOR_CPU), "--json", out]
-    argv += ["--rate", "%g" % load["rate"]] if load.get("rate") else []
+    # Independent arrivals, as `lg` sends them.
+    argv += ["--rate", "%.3f" % load["rate"], "--poisson"] if load.get("rate") else []
     argv += ["--malformed", "%g%%" % (100 * load["malformed"])] if load.get("malformed") else []
     return argv
 
