@@ -5,6 +5,8 @@ from . import chaos
 from .sampling import median_ratio
 from .statistic import ratio
 
+# Percentiles of a class, in µs.
+SHOWN = ("p50", "p99", "p999")
 MET = {None: "undecided, no clean round", True: "met", False: "not met"}
 
 
@@ -95,8 +97,8 @@ def of_chaos(r):
     for at in r["at"]:
         by_arm = {name: chaos.medians(rows) for name, rows in at["rounds"].items()}
         names = list(dict.fromkeys(c for classes in by_arm.values() for c in classes))
-        out.append("| %s at %s/s | %s |" % (r["label"], chaos.thousands(at["rate"]), " | ".join(
-            "%s %s" % (arm, what) for arm in by_arm for what in ("p50 µs", "p99 µs", "p999 µs", "unexpected"))))
+        out.append("| %s at %s/s, µs | %s |" % (r["label"], chaos.thousands(at["rate"]), " | ".join(
+            "%s %s" % (arm, what) for arm in by_arm for what in (*SHOWN, "unexpected"))))
         out.append("|-" * (1 + 4 * len(by_arm)) + "|")
         for name in names:
             cells = [of_class(by_arm[arm].get(name)) for arm in by_arm]
@@ -111,7 +113,7 @@ def of_class(c):
     if c is None:
         return "– | – | – | –"
     unexpected = None if c["unexpected"] is None else 100 * c["unexpected"]
-    return " | ".join([*(number(c[q]) for q in chaos.PERCENTILES), number(unexpected, "%.1f %%")])
+    return " | ".join([*(number(c[q]) for q in SHOWN), number(unexpected, "%.1f %%")])
 
 
 def of_run(got):

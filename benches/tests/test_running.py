@@ -34,6 +34,12 @@ class Holding(unittest.TestCase):
                         (run_of(1000, None), False), (None, False)):
             self.assertEqual(chaos.holds(d, 1000), held, d)
 
+    def test_p90_stands_in_for_a_refused_p99(self):
+        for p90, held in ((400.0, True), (60_000.0, False)):
+            d = run_of(1000, None)
+            d["classes"]["valid"]["p90"] = p90
+            self.assertEqual(chaos.holds(d, 1000), held)
+
     def test_resets_count_as_settled(self):
         self.assertTrue(chaos.holds({**run_of(900, 400.0), "settled_per_s": 999.0}, 1000))
 
@@ -56,7 +62,7 @@ class LoadJson(unittest.TestCase):
 
     def test_classes_with_or_without_a_level_between(self):
         classes = chaos.by_class(generators.figures_of_load(LOAD, 1, 4.0, 1))
-        self.assertEqual(classes["valid"], {"p50": 41, "p99": 91, "p999": None, "sent": 3200, "unexpected": 1})
+        self.assertEqual(classes["valid"], {"p50": 41, "p90": None, "p99": 91, "p999": None, "sent": 3200, "unexpected": 1})
         self.assertEqual(classes["cut_json"]["p99"], 70)
         self.assertEqual(list(chaos.by_class({"p50": 1.0, "p99": 2.0, "p999": 3.0})), ["all"])
 
