@@ -122,7 +122,9 @@ def of_chaos(result):
         series = ["%s %s" % (arm, q) for arm in by_arm for q in ("p99", "p999")]
         points = [(name, [by_arm[arm].get(name, {}).get(q) for arm in by_arm for q in ("p99", "p999")]) for name in names]
         title = "%s, %s/s" % (result["label"], chaos.thousands(at["rate"]))
-        made["chaos-latency-at-highest-of-" + slug(at["highest_of"])] = svg.dots(title, "µs from the intended time", series, points)
+        points = [(name, values) for name, values in points if any(values)]
+        if points:
+            made["chaos-latency-at-highest-of-" + slug(at["highest_of"])] = svg.dots(title, "µs from the intended time", series, points)
         memory = [(arm, [(t, kb / 1024) for t, kb in d["rss_kb"]]) for arm, rows in at["rounds"].items()
                   for d in [next((d for d in rows if d), None)] if d]
         made["chaos-memory-at-highest-of-" + slug(at["highest_of"])] = svg.lines(title, "seconds", "MiB resident", memory)
