@@ -239,12 +239,15 @@ def named_sites(sites, maps, binary):
     return {a: names[o] for a, o in where.items() if o in names}
 
 
+ALLOCATOR = re.compile(r"jemalloc|_rjem_|\bi(m|r)alloc|^prof_|__rust_|^alloc::alloc")
+
+
 def fold_heap(sites, names, of):
     """Folded stacks of the sites; `of` picks the number from (live, live bytes, made, bytes made)."""
     stacks = []
     for addresses, *numbers in sites:
         frames = [name for a in reversed(addresses) for name in reversed(names.get(a, []))]
-        frames = [f.replace(";", ",") for f in frames if not re.search(r"jemalloc|_rjem_|^prof_|__rust_alloc|^alloc::alloc", f)]
+        frames = [f.replace(";", ",") for f in frames if not ALLOCATOR.search(f)]
         if of(numbers):
             stacks.append((["ringmill", *frames], of(numbers)))
     return stacks
