@@ -13,7 +13,8 @@ SHARE_MIN = 0.01
 
 _COST = re.compile(r"(\S+) (\d+)$")
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?$")
-_HASH = re.compile(r"::h[0-9a-f]{16}$")
+# What differs from build to build, and the mark of a recursion.
+_HASH = re.compile(r"::h[0-9a-f]{16}|\[[0-9a-f]{8,16}\]|'\d+$")
 
 
 def parse(text):
@@ -47,8 +48,8 @@ def parse(text):
 
 
 def plain_name(name):
-    """Without the hash that the compiler puts behind it, and what differs from build to build."""
-    return _HASH.sub("", name).split("'")[0]
+    """Without the compiler's hashes."""
+    return _HASH.sub("", name)
 
 
 def copied(text):

@@ -8,6 +8,7 @@ A block in which the machine was disturbed is void as a whole. Two figures are j
 tail of latency (p95, or p90 where the generator tells no p95) and the server's CPU time a request. The change
 fails if either does, and passes if both do. p99 and p999 are reported.
 """
+import contextlib
 import json
 import math
 import os
@@ -39,18 +40,17 @@ class Trial:
 
     def restart(self, scratch):
         """One fresh pair; keeps its values if any block of it was sound."""
-        servers = {arm: serving.Server(program, scratch) for arm, program in self.programs.items()}
-        try:
-            for server in servers.values():
-                server.freeze()
+        with contextlib.ExitStack() as running:
+            servers = {}
+            for arm, program in self.programs.items():
+                servers[arm] = serving.Server(program, scratch)
+                running.callback(servers[arm].stop)
+                servers[arm].freeze()
             for server in servers.values():
                 self.slice(server, WARM_UP_S)
             ratios = {name: [] for name in self.values}
             for _ in range(BLOCKS):
                 self.block(servers, ratios)
-        finally:
-            for server in servers.values():
-                server.stop()
         kept = {name: sequential.restart_value(found) for name, found in ratios.items()}
         for name, value in kept.items():
             if value is not None:

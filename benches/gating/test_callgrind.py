@@ -47,6 +47,10 @@ class Parse(unittest.TestCase):
         with self.assertRaises(ValueError):
             c.parse("events: Ir\nfn=(1) main\n10 5\n")
 
+    def test_names(self):
+        for name, plain in (("a::b::h0123456789abcdef", "a::b"), ("a[0123456789abcdef]::b'2", "a::b"), ("<&'a T>::c", "<&'a T>::c")):
+            self.assertEqual(c.plain_name(name), plain)
+
     def test_dhat(self):
         self.assertEqual(c.copied("==1== \n==1== Total:     1,234,567 bytes in 89 blocks\n"), 1234567)
         with self.assertRaises(ValueError):
