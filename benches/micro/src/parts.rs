@@ -77,7 +77,9 @@ pub fn append(lines: &[&[u8]]) -> Work {
     Box::new(move || {
         batch.clear();
         for event in &events {
-            batch.append(&StreamName::DEFAULT, black_box(event), false, 1).expect("the arena is large enough");
+            batch
+                .append(&StreamName::DEFAULT, black_box(event), false, 1)
+                .expect("the arena is large enough");
         }
         batch.events() as usize
     })
@@ -127,7 +129,8 @@ pub fn reply(_: &[&[u8]]) -> Work {
 
 /// The reply that lists three refused events.
 pub fn reply_refused(_: &[&[u8]]) -> Work {
-    let errors = [1, 2, 3].map(|index| ErrorRecord { index, offset: 400 * index, reason: Reason::EXPECTED_VALUE });
+    let errors =
+        [1, 2, 3].map(|index| ErrorRecord { index, offset: 400 * index, reason: Reason::EXPECTED_VALUE });
     let outcome = move |composer: &mut Composer, outbox: &mut Outbox<Vec<u8>>, accepted: u32| {
         let outcome = Outcome {
             ack: Ack::Accepted,

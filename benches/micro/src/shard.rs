@@ -56,7 +56,8 @@ impl Shard {
             _ => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
         };
         let clock = Hand::default();
-        let mut engine = Engine::new(config, clock.clone(), StrictScanner::new(), sink, |bytes| vec![0; bytes]);
+        let mut engine =
+            Engine::new(config, clock.clone(), StrictScanner::new(), sink, |bytes| vec![0; bytes]);
         let conn = engine.open(Protocol::Http).expect("a free slot");
         let mut shard = Shard { clock, engine, conn, files: 2 };
         shard.settle();
