@@ -395,12 +395,12 @@ fn a_lone_request_costs_one_send_and_what_its_commit_writes() {
     const KINDS: [Kind; 5] = [Kind::Accept, Kind::Receive, Kind::Send, Kind::Write, Kind::Sync];
     let event: &[u8] = b"{\"type\":\"log\",\"n\":[1.5,-2e9]}\n";
     let dir = TempDir::new("submissions");
-    let segments = format!("segments:{}", dir.display());
+    let segments = format!("segments:{}", dir.join("data").display());
     let refused = [event, b"{\"a\":\n"].concat();
     // Sends, writes and flushes a request; everything else is set up once.
     let cases = [
-        ("one event, null sink", "null", ndjson(event.into()), [0, 0, 1, 0, 0]),
-        ("one event, durable", &*segments, ndjson(event.into()), [0, 0, 1, 1, 1]),
+        ("one event, null sink", "null", ndjson(event), [0, 0, 1, 0, 0]),
+        ("one event, durable", &*segments, ndjson(event), [0, 0, 1, 1, 1]),
         ("a hundred events, durable", &segments, ndjson(event.repeat(100)), [0, 0, 1, 1, 1]),
         ("one good and one refused event, durable", &segments, ndjson(refused), [0, 0, 1, 2, 2]),
     ];
