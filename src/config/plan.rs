@@ -1,7 +1,7 @@
 //! What this server will do, decided before it does anything: every value within its bounds, every core
 //! named, every byte of memory accounted for.
 //!
-//! [`Plan::derive`] (`derive.rs`) decides; here stands what was decided, and how it is printed.
+//! [`Plan::derive`] (in `derive.rs`) decides; here stands what was decided, and how it is printed.
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
