@@ -16,7 +16,7 @@ use ringmill::{
         store::Store,
         volume::DirLock,
     },
-    sys::ring::{Asked, Kind},
+    sys::{asked::Asked, ring::Kind},
 };
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -12,7 +12,6 @@
 //!       └──▶ give_back ──▶ publish: the kernel may fill it again
 //! ```
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -20,8 +19,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::limits;
 use super::mapping::{Mapping, Residence};
+use super::{asked, limits};
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -78,44 +77,6 @@ impl Kind {
             7 => Kind::Timer,
             _ => Kind::Control,
         }
-    }
-}
-
-/// Slots for counts by [`Kind`]; no kind is 0, which counts calls.
-const COUNTS: usize = Kind::Control as usize + 1;
-
-thread_local! {
-    /// Of this thread: calls of `io_uring_enter`, then submissions of each kind.
-    static ASKED: [Cell<u64>; COUNTS] = const { [const { Cell::new(0) }; COUNTS] };
-}
-
-fn count(slot: usize) {
-    ASKED.with(|asked| asked[slot].set(asked[slot].get() + 1));
-}
-
-/// What the rings of a thread have asked of the kernel since it began: for tests of how little that is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked([u64; COUNTS]);
-
-impl Asked {
-    /// Up to now, by the calling thread.
-    pub fn so_far() -> Asked {
-        ASKED.with(|asked| Asked(std::array::from_fn(|slot| asked[slot].get())))
-    }
-
-    /// Calls of `io_uring_enter`.
-    pub fn calls(&self) -> u64 {
-        self.0[0]
-    }
-
-    /// Submissions of that kind.
-    pub fn submissions(&self, kind: Kind) -> u64 {
-        self.0[kind as usize]
-    }
-
-    /// What was asked between `before` and this.
-    pub fn since(&self, before: &Asked) -> Asked {
-        Asked(std::array::from_fn(|slot| self.0[slot] - before.0[slot]))
     }
 }
 
@@ -465,7 +426,7 @@ impl Ring {
             // SAFETY: what the entries point to is either owned by the ring (buffers, the timer's time) or
             // only read by the kernel; see the module.
             if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
-                entries.iter().for_each(|entry| count(Kind::of(entry.get_user_data()) as usize));
+                entries.iter().for_each(|entry| asked::submission(Kind::of(entry.get_user_data())));
                 return;
             }
             if let Err(error) = self.enter_once(0) {
@@ -485,7 +446,7 @@ impl Ring {
 
     fn enter_once(&mut self, want: u32) -> io::Result<usize> {
         const GET_EVENTS: u32 = 1;
-        count(0);
+        asked::call();
         let queued = self.ring.submission().len() as u32;
         // SAFETY: no argument is passed. Deferred work runs only in a call that asks for events, so always
         // ask.
