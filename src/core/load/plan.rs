@@ -1,0 +1,1 @@
+//! Intended times of requests.

@@ -1,0 +1,1 @@
+//! Who limited the run: server, generator or platform.
