@@ -169,7 +169,8 @@ impl Ratios {
     fn ratio(&self, what: &'static str, less_is_better: bool) -> Ratio {
         let walsh = walsh(&self.values);
         let middle = median(&walsh);
-        let interval = signed_rank_cut(self.values.len()).map(|cut| (walsh[cut], walsh[walsh.len() - 1 - cut]));
+        let interval =
+            signed_rank_cut(self.values.len()).map(|cut| (walsh[cut], walsh[walsh.len() - 1 - cut]));
         let answer = match (middle, interval) {
             (Some(middle), Some((low, high))) if libm::fabs(middle) >= libm::log(1.0 + EFFECT_MIN) => {
                 match (low > 0.0, high < 0.0) {

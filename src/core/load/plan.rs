@@ -69,10 +69,9 @@ impl Plan {
         let (kind, duration_ns) = match shape {
             Shape::Constant { per_s } => steps(&[(per_s, duration_ns)], duration_ns),
             Shape::Poisson { per_s } => (Kind::Poisson { per_s: usable(per_s) }, duration_ns),
-            Shape::Ramp { from_per_s, to_per_s } => (
-                Kind::Ramp { from_per_s: usable(from_per_s), to_per_s: usable(to_per_s) },
-                duration_ns,
-            ),
+            Shape::Ramp { from_per_s, to_per_s } => {
+                (Kind::Ramp { from_per_s: usable(from_per_s), to_per_s: usable(to_per_s) }, duration_ns)
+            }
             Shape::Steps(list) => steps(&list, duration_ns),
             Shape::Trace(mut times) => {
                 times.retain(|&time| time < duration_ns);

@@ -146,7 +146,8 @@ fn share_above_by_age(series: &Series, share: f64) -> u64 {
     let mut ages = series.censored().iter_recorded().peekable();
     let mut above = series.len() as f64;
     for cell in series.values().iter_recorded() {
-        while let Some(gone) = ages.next_if(|gone| age(series, gone.value_iterated_to()) < cell.value_iterated_to())
+        while let Some(gone) =
+            ages.next_if(|gone| age(series, gone.value_iterated_to()) < cell.value_iterated_to())
         {
             above -= f64::from(gone.count_at_value());
             if above <= limit {
@@ -261,7 +262,8 @@ impl Batches {
 
     /// The cell edge that parts the requests most nearly at the quantile and leaves some on either side.
     fn edge(&self, q: f64) -> Option<u64> {
-        let mut all: Histogram<u64> = Histogram::new_with_bounds(TIME_NS_MIN, TIME_NS_MAX, BATCH_DIGITS).ok()?;
+        let mut all: Histogram<u64> =
+            Histogram::new_with_bounds(TIME_NS_MIN, TIME_NS_MAX, BATCH_DIGITS).ok()?;
         for cell in self.batches.iter().flat_map(|batch| batch.iter_recorded()) {
             all.saturating_record_n(cell.value_iterated_to(), u64::from(cell.count_at_value()));
         }
@@ -318,8 +320,9 @@ fn square(x: f64) -> f64 {
 /// Student's 97.5 % quantile for `free` degrees of freedom.
 fn student(free: f64) -> f64 {
     const TABLE: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
+        2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048,
+        2.045, 2.042,
     ];
     let whole = (free.max(1.0) as usize).min(usize::MAX - 1);
     TABLE.get(whole - 1).copied().unwrap_or(Z + 2.4 / free)

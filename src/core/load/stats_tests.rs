@@ -236,7 +236,8 @@ impl Bursts {
             let inflation = batches.inflation(q);
             sum += inflation;
             let estimate = quantile(&series, q, series.len() as f64 / inflation);
-            let estimate = estimate.unwrap_or_else(|| panic!("seed {seed}: refused at inflation {inflation}"));
+            let estimate =
+                estimate.unwrap_or_else(|| panic!("seed {seed}: refused at inflation {inflation}"));
             let high = estimate.high_ns.map_or(f64::INFINITY, |ns| ns as f64);
             held += u32::from(estimate.low_ns as f64 <= truth && truth <= high);
         }
@@ -258,7 +259,8 @@ fn the_interval_covers_the_truth_through_bursts() {
     for (share, length, q, seconds, per_s, inflated) in cases {
         let bursts = Bursts { share, length };
         let (coverage, inflation) = bursts.coverage(q, 200, seconds, per_s);
-        let what = std::format!("share {share}, length {length}, q {q}, {seconds} s: {coverage}, {inflation}");
+        let what =
+            std::format!("share {share}, length {length}, q {q}, {seconds} s: {coverage}, {inflation}");
         assert!((0.90..=0.99).contains(&coverage), "{what}");
         assert!(inflation >= inflated, "{what}");
     }

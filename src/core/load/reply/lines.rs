@@ -51,7 +51,7 @@ impl LineReplies {
 
     /// The next reply that ends in `data`, which shrinks to what is behind it; `None` when there is none, all of
     /// `data` being taken in. Call it until then.
-    pub fn next<'a>(&'a mut self, data: &mut &'a [u8]) -> Option<Result<LineReply<'a>, BadReply>> {
+    pub fn next<'s, 'd: 's>(&'s mut self, data: &mut &'d [u8]) -> Option<Result<LineReply<'s>, BadReply>> {
         if let Some(bad) = self.dead {
             return (!core::mem::take(data).is_empty()).then_some(Err(bad));
         }
