@@ -317,9 +317,11 @@ mod tests {
                 let ratio = p95.ratio.unwrap();
                 assert!((ratio / factor - 1.0).abs() < 0.07, "seed {seed}: {p95:?}");
                 caught += u32::from(p95.answer == wanted);
+                let wrong = p95.answer != wanted && p95.answer != Answer::NotToldApart;
+                assert!(!wrong, "seed {seed}: {p95:?}");
                 assert_eq!(ratios[4].answer, Answer::NotToldApart, "equal throughput, seed {seed}");
             }
-            assert!(caught >= 19, "caught {caught} of 20 with factor {factor}");
+            assert!(caught >= 17, "caught {caught} of 20 with factor {factor}");
         }
     }
 
