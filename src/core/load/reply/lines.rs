@@ -2,6 +2,7 @@
 //!
 //! Reads what [`crate::reply::Composer::lines`] writes and no other JSON.
 use super::BadReply;
+use crate::reply::ERRORS_MAX;
 use alloc::vec::Vec;
 use memchr::{memchr, memmem};
 
@@ -23,6 +24,12 @@ impl LineReply<'_> {
     pub fn rejected(&self) -> impl Iterator<Item = u64> + '_ {
         const LINE: &[u8] = b"{\"line\":";
         memmem::find_iter(self.rejected, LINE).filter_map(|at| number(&self.rejected[at + LINE.len()..]))
+    }
+
+    /// Up to which line it is told what became of each: a reply lists a hundred refusals at most, and behind the
+    /// hundredth nobody can tell the good from the bad.
+    pub fn told_through(&self) -> u64 {
+        self.rejected().nth(ERRORS_MAX - 1).unwrap_or(self.through)
     }
 }
 
