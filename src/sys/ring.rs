@@ -1,4 +1,4 @@
-//! A submission and completion ring of our own, cut down to what a shard does.
+//! A submission and completion ring of our own, cut down to what a shard does, and a thread of `ringmill load`.
 //!
 //! Everything here is safe to call. The kernel writes only to the provided buffers, which the ring owns and
 //! whose ownership it tracks one by one. It reads the bytes given to [`Ring::send`] and [`Ring::write`] until
@@ -56,6 +56,8 @@ pub enum Kind {
     Timer = 7,
     /// A cancellation or a change of the timer: of no interest once done.
     Control = 8,
+    /// Readiness to write, once.
+    Writable = 9,
 }
 
 impl Kind {
@@ -73,6 +75,7 @@ impl Kind {
             5 => Kind::Sync,
             6 => Kind::Readable,
             7 => Kind::Timer,
+            9 => Kind::Writable,
             _ => Kind::Control,
         }
     }
@@ -233,6 +236,8 @@ pub struct Ring {
     timer: Box<types::Timespec>,
     /// An error of the ring itself, told by the next `enter`.
     broken: Option<io::Error>,
+    /// The kernel marks in shared memory that it has work for the next `enter`.
+    marked: bool,
 }
 
 impl Ring {
@@ -241,17 +246,29 @@ impl Ring {
     /// # Errors
     /// What the kernel says; [`uring_support`] says it in words.
     pub fn new(buffers: Buffers) -> io::Result<Ring> {
-        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS)
+        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS, false)
     }
 
-    fn with_queues(buffers: Buffers, submissions: u32, completions: u32) -> io::Result<Ring> {
-        let ring = IoUring::builder()
+    /// The same for a thread that spins: [`Ring::has_work`] tells without a system call whether to enter.
+    ///
+    /// # Errors
+    /// As [`Ring::new`].
+    pub fn spinning(buffers: Buffers) -> io::Result<Ring> {
+        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS, true)
+    }
+
+    fn with_queues(buffers: Buffers, submissions: u32, completions: u32, marked: bool) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder
             .setup_cqsize(completions)
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
-            .dontfork()
-            .build(submissions)?;
+            .dontfork();
+        if marked {
+            builder.setup_taskrun_flag();
+        }
+        let ring = builder.build(submissions)?;
         let mut provided = Provided::new(buffers)?;
         // SAFETY: the entries are page aligned, hold `count` of them and are unmapped only after the ring
         // was closed and every operation that uses them has ended (see `drop`).
@@ -275,6 +292,7 @@ impl Ring {
             timer_ns: None,
             timer: Box::default(),
             broken: None,
+            marked,
         })
     }
 
@@ -318,6 +336,12 @@ impl Ring {
     pub fn readable(&mut self, socket: BorrowedFd<'_>, key: u64) {
         let entry = opcode::PollAdd::new(fd(socket), libc::POLLIN as u32).multi(true).build();
         self.push(entry.user_data(Kind::Readable.tag(key)));
+    }
+
+    /// Completes once, when the socket takes bytes, is connected, or has failed.
+    pub fn writable(&mut self, socket: BorrowedFd<'_>, key: u64) {
+        let entry = opcode::PollAdd::new(fd(socket), libc::POLLOUT as u32).build();
+        self.push(entry.user_data(Kind::Writable.tag(key)));
     }
 
     /// Ends the operation of that kind and key, if there still is one; its last completion comes all the same.
@@ -366,6 +390,20 @@ impl Ring {
             Err(error) if !passes(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an `enter` or a `reap` would do anything: something is queued, or has ended. Always true for a ring
+    /// that was not made by [`Ring::spinning`], because it cannot tell.
+    pub fn has_work(&mut self) -> bool {
+        if !self.marked || self.broken.is_some() || !self.backlog.is_empty() {
+            return true;
+        }
+        let queue = self.ring.submission();
+        if queue.taskrun() || queue.cq_overflow() || !queue.is_empty() {
+            return true;
+        }
+        drop(queue);
+        !self.ring.completion().is_empty()
     }
 
     /// Moves completions to `into`, as many as its capacity holds; the rest stays for the next call.
@@ -522,7 +560,7 @@ fn passes(error: &io::Error) -> bool {
 /// A sentence for the operator.
 pub fn uring_support() -> Result<(), String> {
     let mut ring =
-        Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16).map_err(|error| explain(&error))?;
+        Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16, false).map_err(|error| explain(&error))?;
     let mut probe = io_uring::Probe::new();
     ring.ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
     let needed = [
@@ -685,6 +723,51 @@ mod tests {
         assert_eq!(done[0].result(), Err(libc::EBADF));
         assert_eq!((done[1].kind(), done[1].result()), (Kind::Sync, Err(libc::ECANCELED)));
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn tells_of_a_connection_made_and_of_one_refused() {
+        let Some(mut ring) = ring() else { return };
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let dial = || {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        };
+        let made = dial();
+        ring.writable(made.as_fd(), 5);
+        let told = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((told.kind(), told.key(), told.more()), (Kind::Writable, 5, false));
+        assert!(made.take_error().unwrap().is_none());
+        drop(listener);
+        let refused = dial();
+        ring.writable(refused.as_fd(), 6);
+        assert_eq!(wait(&mut ring, 1).pop().unwrap().key(), 6);
+        // A refusal on the loopback comes within the call, so the error may have been taken there already.
+        assert!(refused.peer_addr().is_err());
+        assert_eq!(ring.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_spinning_ring_tells_when_there_is_work() {
+        if ring().is_none() {
+            return;
+        }
+        let mut ring = Ring::spinning(SMALL).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        assert!(!ring.has_work());
+        ring.receive(ours.as_fd(), 1);
+        assert!(ring.has_work());
+        ring.enter(Wait::Look).unwrap();
+        assert!(!ring.has_work());
+        theirs.write_all(b"x").unwrap();
+        while !ring.has_work() {
+            std::hint::spin_loop();
+        }
+        assert_eq!(wait(&mut ring, 1).pop().unwrap().result(), Ok(1));
+        assert!(!ring.has_work());
     }
 
     #[test]
