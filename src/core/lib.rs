@@ -15,6 +15,7 @@ pub mod ack;
 pub mod batch;
 pub mod engine;
 pub mod json;
+pub mod load;
 pub mod memory;
 pub mod metrics;
 pub mod reject;

@@ -1,0 +1,1 @@
+//! Old against new, paired in time (`--against`).

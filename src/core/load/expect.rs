@@ -1,0 +1,1 @@
+//! Expectations on a summary (`--expect`).

@@ -1,0 +1,1 @@
+//! Requests to send: valid and malformed classes, prebuilt and seeded.

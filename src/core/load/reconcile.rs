@@ -1,0 +1,1 @@
+//! Reconciling acknowledged events with stored ones (`--verify`).

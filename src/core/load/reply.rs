@@ -1,0 +1,1 @@
+//! Parser of replies on the client side.

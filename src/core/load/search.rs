@@ -1,0 +1,1 @@
+//! The highest rate that holds a goal (`--find-rate`).
