@@ -15,9 +15,10 @@ use super::queue::Queue;
 use super::reader::{Answer, Reader};
 use super::schedule::Schedule;
 use super::tally::{Gauges, Tally};
-use super::{Acknowledged, Ended, Job, Message, prepare};
+use super::{Ended, Job, Message, prepare};
 use crate::core::load::payload::{Corpus, Rng};
 use crate::core::load::plan::Arrivals;
+use crate::core::load::reconcile::Acked;
 use crate::core::load::series::{Recorder, VALID};
 use crate::core::memory::Clock;
 use crate::load::target::Speech;
@@ -29,6 +30,9 @@ const LOOK_EVERY_NS: u64 = 100_000_000;
 
 /// Bytes of a receive buffer: an ordinary reply fills a fraction of one, and only touched lines cost cache.
 const BUFFER_BYTES: u32 = 16 * 1024;
+
+/// Identifiers for which there is memory before it is known how many a second takes: 256 KiB.
+const FIRST_IDS: u64 = 2_000_000;
 
 /// What a thread has.
 pub(super) struct Worker {
@@ -56,13 +60,15 @@ pub(super) struct Worker {
     pub(super) pipeline: usize,
     pub(super) timeout_ns: u64,
     pub(super) speech: Speech,
-    pub(super) verify: Option<Acknowledged>,
+    pub(super) verify: Option<Acked>,
     pub(super) ended: Ended,
     /// False before the start and after the end: nothing is offered.
     pub(super) open: bool,
     /// Scratch.
     pub(super) answers: Vec<Answer>,
     pub(super) plain: Vec<u8>,
+    /// The next identifier when memory was last taken for some.
+    reserved_at: u64,
     fresh: Vec<Completion>,
     overdue: Vec<u32>,
     idle: Idle,
@@ -167,6 +173,7 @@ impl Worker {
             open: false,
             answers: Vec::with_capacity(pipeline + 1),
             plain: Vec::new(),
+            reserved_at: 0,
             fresh: Vec::with_capacity(COMPLETIONS as usize),
             overdue: Vec::with_capacity(count),
             idle: Idle { spin: job.spin, spun_ns: 0, last_ns: None, mark_ns: 0, mark_cpu_ns: 0 },
@@ -208,6 +215,7 @@ impl Worker {
         let mut now_ns = self.clock.now_ns();
         let mut mark_ns = self.schedule.next_mark(now_ns.max(self.schedule.origin_ns));
         self.idle.share(now_ns);
+        self.reserve();
         loop {
             if now_ns >= mark_ns {
                 if mark_ns >= self.schedule.end_ns {
@@ -314,6 +322,16 @@ impl Worker {
     fn tick(&mut self, mark_ns: u64, now_ns: u64) {
         let gauges = self.gauges(now_ns);
         self.tally.tick(mark_ns, gauges);
+        self.reserve();
+    }
+
+    /// Takes memory for the identifiers of the next seconds, so that no request has to.
+    fn reserve(&mut self) {
+        if let Some(verify) = &mut self.verify {
+            let next_id = self.corpus.next_id();
+            let last_second = next_id - std::mem::replace(&mut self.reserved_at, next_id);
+            verify.reserve(next_id + 2 * last_second + FIRST_IDS);
+        }
     }
 
     fn gauges(&mut self, now_ns: u64) -> Gauges {
@@ -341,6 +359,9 @@ impl Worker {
             }
         }
         self.tally.end(end_ns, gauges);
+        if let Some(verify) = &mut self.verify {
+            verify.sent(self.corpus.next_id());
+        }
         Ended { verify: self.verify.take(), ..self.ended }
     }
 }

@@ -40,6 +40,7 @@ pub use start::Start;
 
 use crate::core::load::payload::Corpus;
 use crate::core::load::plan::Arrivals;
+use crate::core::load::reconcile::Acked;
 use crate::core::load::series::Recorder;
 use crate::load::target::Target;
 use crate::sys::limits::{self, Resource};
@@ -81,7 +82,7 @@ pub struct Job {
     /// Payload classes, as recorders count them.
     pub classes: usize,
     /// Where the identifiers of acknowledged events are noted, for `--verify`.
-    pub verify: Option<Acknowledged>,
+    pub verify: Option<Acked>,
 }
 
 /// What a thread tells the main thread.
@@ -139,7 +140,7 @@ pub struct Ended {
     /// Why the last attempt to connect failed, if one did.
     pub last_failure: Option<String>,
     /// As it was given, with what was acknowledged.
-    pub verify: Option<Acknowledged>,
+    pub verify: Option<Acked>,
 }
 
 /// A thread at work.

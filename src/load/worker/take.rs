@@ -273,8 +273,10 @@ impl Worker {
         });
         if let (Some(verify), Outcome::Status(status)) = (&mut self.verify, outcome)
             && pending.ids > 0
+            // A 207 acknowledges all good events only where bad ones were among them.
+            && (matches!(status, 200 | 201 | 202 | 204) || status == 207 && expected)
         {
-            verify.note(status, pending.first_id, pending.ids);
+            verify.mark(pending.first_id, pending.ids);
         }
     }
 
