@@ -1,9 +1,9 @@
 //! What is known at the end of a run: one struct that JSON, report, expectations and verdict all read.
 //!
 //! It holds numbers only; words and formats belong to its readers.
-use super::series::{ClassId, Counts, Errors};
-use super::stats::Estimate;
-use alloc::string::String;
+use super::series::{ClassId, Counts, Errors, Recorder};
+use super::stats::{self, Estimate, Intervals};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// Whether requests left by a plan or as replies allowed.
@@ -51,13 +51,7 @@ pub const QUANTILES: [(&str, f64); 5] =
 impl Quantiles {
     /// Each quantile with its name, rising, as in [`QUANTILES`].
     pub fn each(&self) -> [(&'static str, Option<Estimate>); 5] {
-        [
-            ("p50", self.p50),
-            ("p90", self.p90),
-            ("p99", self.p99),
-            ("p999", self.p999),
-            ("p9999", self.p9999),
-        ]
+        [("p50", self.p50), ("p90", self.p90), ("p99", self.p99), ("p999", self.p999), ("p9999", self.p9999)]
     }
 
     /// The quantile with that name (`p999`); `None` both for another name and for a refusal.
@@ -107,6 +101,40 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Sums up a run of `elapsed_ns` from everything recorded and the intervals it was recorded in. `names` are
+    /// those of the classes by number; a class without a name is called by its number.
+    pub fn new(
+        mode: Mode,
+        offered_per_s: Option<f64>,
+        elapsed_ns: u64,
+        recorder: &Recorder,
+        intervals: &Intervals,
+        names: &[&str],
+    ) -> Summary {
+        let classes: Vec<ClassSummary> = (0..=ClassId::MAX)
+            .zip(recorder.classes())
+            .map(|(id, class)| ClassSummary {
+                id,
+                name: names.get(usize::from(id)).map_or_else(|| id.to_string(), |name| name.to_string()),
+                counts: class.counts,
+                latency: stats::quantiles(&class.latency, intervals.class(usize::from(id))),
+            })
+            .collect();
+        Summary {
+            mode,
+            offered_per_s,
+            elapsed_ns,
+            counts: recorder.totals(),
+            status: recorder.statuses().collect(),
+            errors: *recorder.errors(),
+            latency: classes.first().map_or_else(Quantiles::default, |valid| valid.latency),
+            service: stats::quantiles(recorder.service(), Some(intervals.service())),
+            first_byte: stats::quantiles(recorder.first_byte(), Some(intervals.first_byte())),
+            send_lag: stats::quantiles(recorder.send_lag(), Some(intervals.send_lag())),
+            classes,
+        }
+    }
+
     /// Requests completed a second; 0 for an empty stretch.
     pub fn completed_per_s(&self) -> f64 {
         if self.elapsed_ns == 0 { 0.0 } else { self.counts.completed as f64 * 1e9 / self.elapsed_ns as f64 }

@@ -1,1 +1,0 @@
-//! Parser of replies on the client side.
