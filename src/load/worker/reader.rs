@@ -71,10 +71,13 @@ impl Reader {
                 Ok(())
             }
             Reader::Lines(lines) => {
-                while let Some(reply) = lines.replies.next(&mut bytes) {
+                loop {
+                    let mut rest = bytes;
+                    let Some(reply) = lines.replies.next(&mut rest) else { break };
                     let reply = reply.map_err(|_| Nonsense)?;
                     let book = Book { settled: &mut lines.settled, refused: &mut lines.refused };
                     book.settle(reply.through, reply.acked, || reply.rejected(), flight, answers)?;
+                    bytes = &bytes[bytes.len() - rest.len()..];
                 }
                 Ok(())
             }
