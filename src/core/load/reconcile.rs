@@ -220,10 +220,14 @@ impl Reconcile {
                 (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| at * 64 + bit)
             });
             for number in numbers {
-                match stretches.last_mut() {
-                    Some(last) if last.thread == id && last.last + 1 == number => last.last = number,
-                    _ if stretches.len() == most => return stretches,
-                    _ => stretches.push(Stretch { thread: id, first: number, last: number }),
+                if let Some(last) = stretches.last_mut()
+                    && (last.thread, last.last + 1) == (id, number)
+                {
+                    last.last = number;
+                } else if stretches.len() == most {
+                    return stretches;
+                } else {
+                    stretches.push(Stretch { thread: id, first: number, last: number });
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Reads what [`crate::reply::Composer::lines`] writes and no other JSON.
 use super::BadReply;
+use crate::reply::ERRORS_MAX;
 use alloc::vec::Vec;
 use memchr::{memchr, memmem};
 
@@ -23,6 +24,12 @@ impl LineReply<'_> {
     pub fn rejected(&self) -> impl Iterator<Item = u64> + '_ {
         const LINE: &[u8] = b"{\"line\":";
         memmem::find_iter(self.rejected, LINE).filter_map(|at| number(&self.rejected[at + LINE.len()..]))
+    }
+
+    /// Up to which line it is told what became of each: a reply lists a hundred refusals at most, and behind the
+    /// hundredth nobody can tell the good from the bad.
+    pub fn told_through(&self) -> u64 {
+        self.rejected().nth(ERRORS_MAX - 1).unwrap_or(self.through)
     }
 }
 
@@ -51,7 +58,7 @@ impl LineReplies {
 
     /// The next reply that ends in `data`, which shrinks to what is behind it; `None` when there is none, all of
     /// `data` being taken in. Call it until then.
-    pub fn next<'a>(&'a mut self, data: &mut &'a [u8]) -> Option<Result<LineReply<'a>, BadReply>> {
+    pub fn next<'s, 'd: 's>(&'s mut self, data: &mut &'d [u8]) -> Option<Result<LineReply<'s>, BadReply>> {
         if let Some(bad) = self.dead {
             return (!core::mem::take(data).is_empty()).then_some(Err(bad));
         }

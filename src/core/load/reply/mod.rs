@@ -308,7 +308,8 @@ impl Feed<'_> {
         // Where the head and the body began, if in this piece.
         let (mut head_at, mut body_at) = (None, None);
         while self.at < self.data.len() {
-            match self.replies.state {
+            let state = self.replies.state;
+            match state {
                 State::Start if self.knows_head() => {
                     if self.replies.begin_body() {
                         return Ok(Some(self.replies.reply(self.at, Some(self.at..self.at))));
