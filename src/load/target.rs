@@ -143,19 +143,24 @@ fn tcp(url: &str) -> Result<Target, String> {
             return Err(format!("{url}: the port is not a number up to 65535"));
         }
         (None, Some(port)) => port,
-        (None, None) => return Err(format!("{url}: a port is needed, as in lines://{}:9000", uri.host().unwrap_or(""))),
+        (None, None) => {
+            return Err(format!("{url}: a port is needed, as in lines://{}:9000", uri.host().unwrap_or("")));
+        }
     };
     // The brackets of an IPv6 address belong to the URL, not to the address.
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     if name.is_empty() {
         return Err(format!("{url}: a host is missing"));
     }
-    let addresses: Vec<SocketAddr> =
-        (name, port).to_socket_addrs().map_err(|error| format!("{url}: {name} does not resolve: {error}"))?.collect();
+    let addresses: Vec<SocketAddr> = (name, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("{url}: {name} does not resolve: {error}"))?
+        .collect();
     if addresses.is_empty() {
         return Err(format!("{url}: {name} has no address"));
     }
-    let host = if Some(port) == usual { authority.host().into() } else { format!("{}:{port}", authority.host()) };
+    let host =
+        if Some(port) == usual { authority.host().into() } else { format!("{}:{port}", authority.host()) };
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Ok(Target {
         url: url.into(),
@@ -191,15 +196,35 @@ mod tests {
             ("http://[::1]:9", "[::1]:9", http, "[::1]:9", "/", None),
             ("https://127.0.0.1/x", "127.0.0.1:443", http, "127.0.0.1", "/x", Some("127.0.0.1")),
             ("https://[::1]:1", "[::1]:1", http, "[::1]:1", "/", Some("::1")),
-            ("lines://127.0.0.1:7", "127.0.0.1:7", Speech::Lines { replies: false }, "127.0.0.1:7", "/", None),
-            ("lines://127.0.0.1:7?replies", "127.0.0.1:7", Speech::Lines { replies: true }, "127.0.0.1:7", "/?replies", None),
+            (
+                "lines://127.0.0.1:7",
+                "127.0.0.1:7",
+                Speech::Lines { replies: false },
+                "127.0.0.1:7",
+                "/",
+                None,
+            ),
+            (
+                "lines://127.0.0.1:7?replies",
+                "127.0.0.1:7",
+                Speech::Lines { replies: true },
+                "127.0.0.1:7",
+                "/?replies",
+                None,
+            ),
             ("unix:/run/x.sock", "unix:/run/x.sock", http, "localhost", "/", None),
             ("unix:x.sock:/a:/b?c", "unix:x.sock", http, "localhost", "/a:/b?c", None),
             ("unix:///run/x", "unix:/run/x", http, "localhost", "/", None),
             ("lines+unix:/x?replies=1", "unix:/x", Speech::Lines { replies: true }, "localhost", "/", None),
         ] {
             let target = Target::parse(url).unwrap();
-            let found = (target.endpoint.to_string(), target.speech, &*target.host, &*target.path, target.tls.as_deref());
+            let found = (
+                target.endpoint.to_string(),
+                target.speech,
+                &*target.host,
+                &*target.path,
+                target.tls.as_deref(),
+            );
             assert_eq!(found, (endpoint.to_string(), speech, host, path, tls), "{url}");
             assert_eq!((target.to_string(), target.insecure), (url.to_string(), false));
             assert!(target.insecure(true).insecure);

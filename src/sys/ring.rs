@@ -559,8 +559,8 @@ fn passes(error: &io::Error) -> bool {
 /// # Errors
 /// A sentence for the operator.
 pub fn uring_support() -> Result<(), String> {
-    let mut ring =
-        Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16, false).map_err(|error| explain(&error))?;
+    let mut ring = Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16, false)
+        .map_err(|error| explain(&error))?;
     let mut probe = io_uring::Probe::new();
     ring.ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
     let needed = [

@@ -67,8 +67,7 @@ fn what_waits_for_a_connection_counts_from_when_it_was_due() {
 fn a_closed_loop_sends_as_fast_as_it_is_answered() {
     let address = serve(|_, mut stream| answer_all(&mut Peer::new(&mut stream), Duration::from_millis(5)));
     for (pipeline, connections) in [(1, 3), (8, 1)] {
-        let report =
-            Run { shape: None, connections, pipeline, spin: true, ..http(address) }.go().unwrap();
+        let report = Run { shape: None, connections, pipeline, spin: true, ..http(address) }.go().unwrap();
         assert_eq!(report.counts.sent, report.counts.all());
         assert!(report.counts.censored <= u64::from(pipeline * connections));
         assert!(report.counts.completed > 10, "{:?}", report.counts);
@@ -124,7 +123,11 @@ fn misbehaviour_is_called_by_its_name_and_the_run_goes_on() {
         let report = http(address).go().unwrap();
         report.assert_sums(50);
         let found = errors(&report);
-        assert!(matches!(found[..], [(kind, 5..)] if kind == *name), "{number} {name}: {found:?} {:?}", report.counts);
+        assert!(
+            matches!(found[..], [(kind, 5..)] if kind == *name),
+            "{number} {name}: {found:?} {:?}",
+            report.counts
+        );
         assert_eq!(report.counts.completed, 0);
         assert!(report.ended.connects > 4);
     }
@@ -352,7 +355,8 @@ fn lines_with_replies_are_answered_by_count() {
         for through in 1.. {
             peer.line()?;
             // Requests have two lines: a reply for each comes half way, too, and every third request is half refused.
-            let refused = if through % 6 == 0 { format!("{{\"line\":{through},\"offset\":1}}") } else { String::new() };
+            let refused =
+                if through % 6 == 0 { format!("{{\"line\":{through},\"offset\":1}}") } else { String::new() };
             peer.say(&format!("{{\"ack\":\"durable\",\"through\":{through},\"rejected\":[{refused}]}}\n"))?;
         }
         Ok(())

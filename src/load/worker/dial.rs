@@ -200,8 +200,10 @@ impl Worker {
     /// An attempt to connect failed: why, in words.
     pub(super) fn dial_failed(&mut self, id: u32, why: &str, now_ns: u64) {
         self.ended.connect_failures += 1;
-        self.ended.last_failure =
-            Some(format!("cannot connect to {} ({}): {why}", self.dialler.target, self.dialler.target.endpoint));
+        self.ended.last_failure = Some(format!(
+            "cannot connect to {} ({}): {why}",
+            self.dialler.target, self.dialler.target.endpoint
+        ));
         let conn = &mut self.conns[id as usize];
         conn.failures += 1;
         self.drop_socket(id, now_ns);

@@ -205,7 +205,11 @@ impl Worker {
             }
         }
         if self.up == 0 && !self.stop.load(Ordering::Relaxed) {
-            return Err(self.ended.last_failure.take().unwrap_or_else(|| "no connection could be made".into()));
+            return Err(self
+                .ended
+                .last_failure
+                .take()
+                .unwrap_or_else(|| "no connection could be made".into()));
         }
         Ok(())
     }

@@ -201,7 +201,8 @@ fn prepare(job: &Job) -> Result<(), String> {
         })?;
     }
     ring::uring_support()?;
-    let limit = limits::raise(Resource::Files).map_err(|error| format!("the limit of open files: {error}"))?;
+    let limit =
+        limits::raise(Resource::Files).map_err(|error| format!("the limit of open files: {error}"))?;
     let needed = u64::from(job.connections) + DESCRIPTORS_BESIDE;
     if limit < needed {
         return Err(descriptors(job.connections, limit));

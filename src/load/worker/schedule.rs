@@ -81,7 +81,10 @@ mod tests {
         let schedule = Schedule::new(5, 0, 3 * S);
         assert_eq!((schedule.next_mark(5), schedule.second(5 + S)), (5 + S, (0, false)));
         // A thread that was stopped for a while goes on with the second it is in.
-        assert_eq!((schedule.next_mark(5 + 2 * S + 3), schedule.second(5 + 2 * S + 3)), (5 + 3 * S, (2, false)));
+        assert_eq!(
+            (schedule.next_mark(5 + 2 * S + 3), schedule.second(5 + 2 * S + 3)),
+            (5 + 3 * S, (2, false))
+        );
         assert_eq!(Schedule::new(5, 0, u64::MAX).next_mark(5), 5 + S);
     }
 }

@@ -202,7 +202,8 @@ impl Worker {
     fn ended_by_peer(&mut self, id: u32, how: Outcome, now_ns: u64) {
         let conn = &mut self.conns[id as usize];
         if conn.stage != Stage::Up {
-            let why = if how == Outcome::Closed { "the server closed the connection" } else { "it was reset" };
+            let why =
+                if how == Outcome::Closed { "the server closed the connection" } else { "it was reset" };
             return self.dial_failed(id, &format!("the TLS handshake failed: {why}"), now_ns);
         }
         if conn.quitting {

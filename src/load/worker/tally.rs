@@ -12,6 +12,7 @@ pub(super) const RECORDERS: usize = 3;
 pub(super) struct Tally {
     thread: u32,
     current: Box<Recorder>,
+    #[expect(clippy::vec_box, reason = "a recorder travels by its address, as it does in the channels")]
     spare: Vec<Box<Recorder>>,
     /// From the main thread, empty.
     back: Receiver<Box<Recorder>>,
@@ -115,7 +116,8 @@ fn resident(classes: usize) -> Recorder {
         let class = class as ClassId;
         for expected in [true, false] {
             let outcome = Outcome::Status(0);
-            let done = Done { class, intended_ns: 0, sent_ns: 1, first_byte_ns: 1, done_ns: 1, outcome, expected };
+            let done =
+                Done { class, intended_ns: 0, sent_ns: 1, first_byte_ns: 1, done_ns: 1, outcome, expected };
             recorder.record(&done);
         }
         recorder.censor(class, 1);

@@ -26,8 +26,9 @@ impl Tls {
     /// A sentence: the name cannot be in a certificate.
     pub(super) fn new(target: &Target) -> Result<Option<Tls>, String> {
         let Some(name) = &target.tls else { return Ok(None) };
-        let name = ServerName::try_from(name.clone())
-            .map_err(|_| format!("{target}: `{name}` is neither a name nor an address that a certificate can hold"))?;
+        let name = ServerName::try_from(name.clone()).map_err(|_| {
+            format!("{target}: `{name}` is neither a name nor an address that a certificate can hold")
+        })?;
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
