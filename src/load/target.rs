@@ -139,7 +139,8 @@ fn tcp(url: &str) -> Result<Target, String> {
     };
     let port = match (authority.port_u16(), usual) {
         (Some(port), _) => port,
-        (None, _) if authority.as_str().ends_with(':') || authority.port().is_some() => {
+        // The colons of an IPv6 address are in brackets.
+        (None, _) if authority.as_str().rsplit(']').next().is_some_and(|rest| rest.contains(':')) => {
             return Err(format!("{url}: the port is not a number up to 65535"));
         }
         (None, Some(port)) => port,
@@ -167,7 +168,8 @@ fn tcp(url: &str) -> Result<Target, String> {
         endpoint: Endpoint::Tcp(addresses),
         speech,
         host,
-        path: if path.is_empty() { "/".into() } else { path.into() },
+        // A query may stand without a path.
+        path: if path.starts_with('/') { path.into() } else { format!("/{path}") },
         tls: (scheme == "https").then(|| name.into()),
         insecure: false,
     })
