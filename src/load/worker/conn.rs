@@ -8,7 +8,8 @@ use super::tls::Session;
 use crate::core::load::payload::{Delivery, RequestRef};
 use crate::core::load::series::ClassId;
 
-/// Bytes that each connection can send without growing its buffer: a few dozen ordinary requests.
+/// Bytes that each connection can send without growing its buffers: a few dozen ordinary requests. Pages that are never
+/// touched cost nothing; a larger request lets them grow once.
 const OUT_BYTES: usize = 16 * 1024;
 
 /// Bits of a generation within a key, above the connection's 32.
@@ -120,7 +121,7 @@ impl Conn {
             reader,
             tls: None,
             out: Vec::with_capacity(OUT_BYTES),
-            rest: Vec::new(),
+            rest: Vec::with_capacity(OUT_BYTES),
         }
     }
 
