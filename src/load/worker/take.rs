@@ -154,7 +154,7 @@ impl Worker {
             let conn = &mut self.conns[id as usize];
             conn.answered = true;
             conn.failures = 0;
-            if !conn.rest.is_empty() {
+            if conn.flight.is_empty() && !conn.rest.is_empty() {
                 // Answered before all of it was sent: the rest of it would be taken for another request.
                 return self.leave(id, Outcome::Closed, now_ns, false);
             }
