@@ -93,8 +93,14 @@ mod tests {
     #[test]
     fn counts_rates_shares_and_clocks() {
         assert_eq!([count(0), count(999), count(1000), count(1234567)], ["0", "999", "1 000", "1 234 567"]);
-        assert_eq!([rate(0.5), rate(950.0), rate(49_900.0), rate(1.2e6)], ["0.50/s", "950/s", "49.9 k/s", "1.20 M/s"]);
-        assert_eq!([share(0.0), share(1e-6), share(0.0012), share(0.5)], ["0 %", "<0.01 %", "0.12 %", "50.0 %"]);
+        assert_eq!(
+            [rate(0.5), rate(950.0), rate(49_900.0), rate(1.2e6)],
+            ["0.50/s", "950/s", "49.9 k/s", "1.20 M/s"]
+        );
+        assert_eq!(
+            [share(0.0), share(1e-6), share(0.0012), share(0.5)],
+            ["0 %", "<0.01 %", "0.12 %", "50.0 %"]
+        );
         assert_eq!([clock(9.9), clock(125.0), clock(3725.0)], ["9 s", "2:05", "1:02:05"]);
         assert_eq!([rate(f64::NAN), share(f64::INFINITY)], ["-", "-"]);
     }

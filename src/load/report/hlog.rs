@@ -51,7 +51,10 @@ impl IntervalLog<File> {
     /// When the file cannot be made or written; the text says why and what to do.
     pub fn create(path: &Path, start: SystemTime, about: &[&str]) -> Result<IntervalLog<File>, String> {
         let file = File::create(path).map_err(|error| {
-            format!("cannot create the interval log {}: {error}; name another file with --hlog", path.display())
+            format!(
+                "cannot create the interval log {}: {error}; name another file with --hlog",
+                path.display()
+            )
         })?;
         IntervalLog::begin(file, path, start, about)
     }
@@ -105,14 +108,13 @@ impl<F: LogFile> IntervalLog<F> {
         }
         for (tag, histogram) in series {
             let clean = tag.replace([',', ' ', '\r', '\n'], "_");
-            let written =
-                IntervalLogWriterBuilder::new().begin_log_with(&mut self.buffer, &mut self.serializer).and_then(
-                    |mut writer| {
-                        writer
-                            .write_histogram(histogram, from, length, Tag::new(&clean))
-                            .map_err(|error| io::Error::other(error.to_string()))
-                    },
-                );
+            let written = IntervalLogWriterBuilder::new()
+                .begin_log_with(&mut self.buffer, &mut self.serializer)
+                .and_then(|mut writer| {
+                    writer
+                        .write_histogram(histogram, from, length, Tag::new(&clean))
+                        .map_err(|error| io::Error::other(error.to_string()))
+                });
             if let Err(error) = written {
                 return Err(self.fail(from.as_secs_f64(), &error));
             }

@@ -99,8 +99,13 @@ fn seconds(log: &mut IntervalLog<Disk>, from: u64, to: u64) -> Vec<Result<(), St
 fn a_log_is_read_back_by_the_format_s_other_reader() {
     let disk = Disk::new(1 << 20);
     let start = UNIX_EPOCH + Duration::from_millis(1_800_000_000_250);
-    let mut log =
-        IntervalLog::begin(disk.clone(), Path::new("x.hlog"), start, &["ringmill load http://h --rate 1k\nseed 7"]).unwrap();
+    let mut log = IntervalLog::begin(
+        disk.clone(),
+        Path::new("x.hlog"),
+        start,
+        &["ringmill load http://h --rate 1k\nseed 7"],
+    )
+    .unwrap();
     assert!(seconds(&mut log, 0, 3).iter().all(Result::is_ok));
     log.comment(Duration::from_millis(2_500), "fault: stop 12").unwrap();
     let bytes = disk.bytes.borrow();
@@ -111,7 +116,10 @@ fn a_log_is_read_back_by_the_format_s_other_reader() {
     assert_eq!((entries[4].0, entries[4].1.as_str(), &entries[4].2), (2000, "latency", &latency));
     assert_eq!((entries[5].0, entries[5].1.as_str(), entries[5].2.len()), (2000, "send_lag", 0));
     let text = String::from_utf8_lossy(&bytes);
-    assert!(text.starts_with("#[Histogram log format version 1.3]\n#ringmill load http://h --rate 1k\n#seed 7\n"), "{text}");
+    assert!(
+        text.starts_with("#[Histogram log format version 1.3]\n#ringmill load http://h --rate 1k\n#seed 7\n"),
+        "{text}"
+    );
     assert!(text.ends_with("#2.500 fault: stop 12\n"));
 }
 
@@ -166,7 +174,10 @@ fn percentile_text_is_as_the_plotter_reads_it() {
     let median = rows.iter().find(|row| (row[1] - 0.5).abs() < 1e-9).expect("a row for the median");
     assert!((median[0] - 500.0).abs() < 0.5 && median[2] == 500.0 && median[3] == 2.0, "{median:?}");
     let last = rows.last().unwrap();
-    assert!((last[0] / 1000.0 - 1.0).abs() < 0.001 && last[1] == 1.0 && last[2] == 1000.0 && last.len() == 3, "{last:?}");
+    assert!(
+        (last[0] / 1000.0 - 1.0).abs() < 0.001 && last[1] == 1.0 && last[2] == 1000.0 && last.len() == 3,
+        "{last:?}"
+    );
     assert!(lines[lines.len() - 3].starts_with("#[Mean    =      500."), "{text}");
     assert!(lines[lines.len() - 2].contains("Total count    =         1000]"), "{text}");
     assert!(lines[lines.len() - 1].ends_with("SubBuckets     =         2048]"), "{text}");

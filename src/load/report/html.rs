@@ -32,7 +32,13 @@ pub fn render(report: &Report) -> String {
     let data = Data { run: json::document(report), percentiles: curves(report), bands: bands(report) };
     let data = serde_json::to_string(&data).expect("plain data without foreign maps serialises");
     let title = format!("Load test of {}", report.target);
-    fill(&[("title", &text(&title)), ("css", CSS), ("charts", CHARTS), ("page", SCRIPT), ("data", &embedded(&data))])
+    fill(&[
+        ("title", &text(&title)),
+        ("css", CSS),
+        ("charts", CHARTS),
+        ("page", SCRIPT),
+        ("data", &embedded(&data)),
+    ])
 }
 
 fn curves(report: &Report) -> Vec<Percentiles> {
@@ -85,7 +91,9 @@ mod tests {
     #[test]
     fn one_file_without_a_network() {
         let page = render(&sample::report());
-        for needs_network in ["src=", "@import", "url(", "fetch(", "XMLHttpRequest", "<link rel=\"stylesheet\""] {
+        for needs_network in
+            ["src=", "@import", "url(", "fetch(", "XMLHttpRequest", "<link rel=\"stylesheet\""]
+        {
             assert!(!page.contains(needs_network), "{needs_network}");
         }
         assert!(page.contains("default-src 'none'"));
@@ -109,7 +117,8 @@ mod tests {
         let report = sample::report();
         let page = render(&report);
         let start = page.find("id=\"data\">").unwrap() + "id=\"data\">".len();
-        let data: serde_json::Value = serde_json::from_str(&page[start..start + page[start..].find("</script>").unwrap()]).unwrap();
+        let data: serde_json::Value =
+            serde_json::from_str(&page[start..start + page[start..].find("</script>").unwrap()]).unwrap();
         assert_eq!(data["run"]["sent"], report.summary.counts.sent);
         assert_eq!(data["bands"]["counts"].as_array().unwrap().len(), report.timeline.points().len());
         assert_eq!(data["bands"]["floor_us"].as_array().unwrap().len(), BANDS);

@@ -11,7 +11,8 @@ use serde::{Serialize, Serializer};
 
 /// The whole document, one line end at its end.
 pub fn render(report: &Report) -> String {
-    let mut text = serde_json::to_string_pretty(&document(report)).expect("plain data without foreign maps serialises");
+    let mut text =
+        serde_json::to_string_pretty(&document(report)).expect("plain data without foreign maps serialises");
     text.push('\n');
     text
 }
@@ -97,7 +98,9 @@ impl Document<'_> {
                 first_byte_us: intervals(&summary.first_byte),
                 send_lag_us: intervals(&summary.send_lag),
             },
-            classes: Object(summary.classes.iter().map(|class| (class.name.as_str(), Class::of(class))).collect()),
+            classes: Object(
+                summary.classes.iter().map(|class| (class.name.as_str(), Class::of(class))).collect(),
+            ),
             verdict: Verdict { limit: report.verdict.limit.as_str(), why: &report.verdict.why },
             expect: &report.expectations,
             find_rate: report.curve.as_ref(),
@@ -109,7 +112,9 @@ impl Document<'_> {
             seconds: report.timeline.points().iter().map(Point::of).collect(),
             platform: Platform::of(&report.controls),
             environment: &report.environment,
-            settings: Object(report.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()),
+            settings: Object(
+                report.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            ),
             target: &report.target,
             started_unix_ms: report.started_unix_ms,
             command: &report.command,
@@ -257,8 +262,11 @@ impl Point {
 }
 
 fn values(quantiles: &Quantiles) -> Object<&'static str, Option<f64>> {
-    let mut pairs: Vec<_> =
-        quantiles.each().into_iter().map(|(name, found)| (name, found.map(|found| us(found.value_ns)))).collect();
+    let mut pairs: Vec<_> = quantiles
+        .each()
+        .into_iter()
+        .map(|(name, found)| (name, found.map(|found| us(found.value_ns))))
+        .collect();
     pairs.push(("max", quantiles.max_ns.map(us)));
     Object(pairs)
 }
@@ -292,8 +300,21 @@ mod tests {
     fn the_contract_holds() {
         let json: serde_json::Value = serde_json::from_str(&render(&sample::report())).unwrap();
         for key in [
-            "mode", "offered_per_s", "sent", "completed", "censored", "errors", "status", "unexpected", "latency_us",
-            "service_us", "send_lag_us", "classes", "verdict", "environment", "command",
+            "mode",
+            "offered_per_s",
+            "sent",
+            "completed",
+            "censored",
+            "errors",
+            "status",
+            "unexpected",
+            "latency_us",
+            "service_us",
+            "send_lag_us",
+            "classes",
+            "verdict",
+            "environment",
+            "command",
         ] {
             assert!(json.get(key).is_some(), "{key} is missing");
         }
@@ -326,7 +347,11 @@ mod tests {
         report.summary.mode = ringmill_core::load::summary::Mode::Closed;
         report.summary.offered_per_s = None;
         let text = render(&report);
-        assert!(text.starts_with("{\n  \"mode\": \"closed\",\n  \"offered_per_s\": null,"), "{}", &text[..80]);
+        assert!(
+            text.starts_with("{\n  \"mode\": \"closed\",\n  \"offered_per_s\": null,"),
+            "{}",
+            &text[..80]
+        );
     }
 
     #[test]

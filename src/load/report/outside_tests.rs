@@ -30,7 +30,8 @@ impl Drop for Dir {
 fn another_implementation_of_hdrhistogram_reads_the_log() {
     let dir = Dir::new("hlog");
     let path = dir.0.join("run.hlog");
-    let mut log = IntervalLog::create(&path, UNIX_EPOCH + Duration::from_secs(1_800_000_000), &["a comment"]).unwrap();
+    let mut log =
+        IntervalLog::create(&path, UNIX_EPOCH + Duration::from_secs(1_800_000_000), &["a comment"]).unwrap();
     let (mut whole, empty) = (Series::new(), Series::new());
     for second in 0..30_u64 {
         let mut latency = Series::new();
@@ -42,15 +43,25 @@ fn another_implementation_of_hdrhistogram_reads_the_log() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_hlog.py");
     let done = Command::new("python3").arg(script).arg(&path).output().expect("python3 runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let lines: Vec<serde_json::Value> =
-        String::from_utf8_lossy(&done.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |tag: &str| lines.iter().find(|line| line["tag"] == tag).unwrap_or_else(|| panic!("{tag} in {lines:?}"));
+    let lines: Vec<serde_json::Value> = String::from_utf8_lossy(&done.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |tag: &str| {
+        lines.iter().find(|line| line["tag"] == tag).unwrap_or_else(|| panic!("{tag} in {lines:?}"))
+    };
     let values = whole.values();
-    assert_eq!((of("latency")["intervals"].as_u64(), of("latency")["values"].as_u64()), (Some(30), Some(values.len())));
+    assert_eq!(
+        (of("latency")["intervals"].as_u64(), of("latency")["values"].as_u64()),
+        (Some(30), Some(values.len()))
+    );
     for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)] {
         assert_eq!(of("latency")[name].as_u64(), Some(values.value_at_quantile(quantile)), "{name}");
     }
-    assert_eq!((of("send_lag")["intervals"].as_u64(), of("send_lag")["values"].as_u64()), (Some(30), Some(0)));
+    assert_eq!(
+        (of("send_lag")["intervals"].as_u64(), of("send_lag")["values"].as_u64()),
+        (Some(30), Some(0))
+    );
 }
 
 /// Opens the page and gives what it became and what it said on the console. `RINGMILL_KEEP_REPORT=DIR` keeps the page
@@ -61,8 +72,17 @@ fn open(page: &str, name: &str) -> (String, Vec<String>) {
     fs::write(&file, page).unwrap();
     let browser = |flags: &[&str]| {
         Command::new("chromium")
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--hide-scrollbars"])
-            .args(["--virtual-time-budget=3000", &format!("--user-data-dir={}", dir.0.join("profile").display())])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--enable-logging=stderr",
+                "--hide-scrollbars",
+            ])
+            .args([
+                "--virtual-time-budget=3000",
+                &format!("--user-data-dir={}", dir.0.join("profile").display()),
+            ])
             .args(flags)
             .arg(format!("file://{}", file.display()))
             .output()
@@ -92,8 +112,18 @@ fn a_browser_shows_the_whole_report_without_a_word_on_its_console() {
     let (page, said) = open(&html::render(&sample::report()), "report");
     assert!(said.is_empty(), "{said:?}");
     for title in [
-        "The server was the limit", "Expectations", "Over time", "Percentiles", "Latency against rate", "Side by side",
-        "Classes of requests", "Faults", "Acknowledged and stored", "Platform and generator", "Do it again", "Environment",
+        "The server was the limit",
+        "Expectations",
+        "Over time",
+        "Percentiles",
+        "Latency against rate",
+        "Side by side",
+        "Classes of requests",
+        "Faults",
+        "Acknowledged and stored",
+        "Platform and generator",
+        "Do it again",
+        "Environment",
     ] {
         assert!(page.contains(&format!(">{title}<")), "{title} is missing");
     }
@@ -111,7 +141,8 @@ fn a_browser_shows_an_empty_run_and_hostile_names_too() {
     assert!(page.contains(">Percentiles<") || page.contains("refused"), "{page}");
     report.target = "http://h/<img src=x onerror=console.error(1)>".into();
     report.notes = vec!["<script>console.error(2)</script>".into()];
-    report.environment = serde_json::json!({"<b>": "</script><script>console.error(3)</script>", "list": [{"a": 1}, null]});
+    report.environment =
+        serde_json::json!({"<b>": "</script><script>console.error(3)</script>", "list": [{"a": 1}, null]});
     let (page, said) = open(&html::render(&report), "hostile");
     assert!(said.is_empty(), "{said:?}");
     assert!(page.contains("&lt;img src=x"), "the name is shown as text");

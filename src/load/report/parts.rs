@@ -40,7 +40,9 @@ impl Curve {
 
     /// The result in a sentence.
     pub fn headline(&self) -> String {
-        let Some(up) = self.highest_up_per_s else { return format!("no rate held {}. {}", self.goal, self.why) };
+        let Some(up) = self.highest_up_per_s else {
+            return format!("no rate held {}. {}", self.goal, self.why);
+        };
         let down = self.highest_down_per_s.map_or_else(
             || ", coming from above none did".into(),
             |down| format!(", coming from above up to {}", format::rate(down)),
@@ -58,7 +60,10 @@ fn words(found: &Found) -> String {
         words.push("The highest rate allowed held: the server may hold more.".to_string());
     }
     if found.up_per_s.is_some() && found.hysteresis > 0.0 {
-        words.push(format!("After overload the server held {} less (hysteresis).", format::share(found.hysteresis)));
+        words.push(format!(
+            "After overload the server held {} less (hysteresis).",
+            format::share(found.hysteresis)
+        ));
     }
     words.join(" ")
 }
@@ -182,20 +187,33 @@ mod tests {
     #[test]
     fn the_headline_of_a_search_tells_both_ways_and_what_ended_it() {
         let goal = Goal { quantile: 0.999, below_ns: 1_000_000 };
-        let found = Found { up_per_s: Some(48_000.0), down_per_s: Some(42_000.0), hysteresis: 0.125, ..Found::default() };
+        let found = Found {
+            up_per_s: Some(48_000.0),
+            down_per_s: Some(42_000.0),
+            hysteresis: 0.125,
+            ..Found::default()
+        };
         let curve = Curve::new("p999<1ms", &goal, &found, Vec::new());
         assert_eq!(
             curve.headline(),
             "p999<1ms held up to 48.0 k/s, coming from above up to 42.0 k/s. After overload the server held 12.5 % less (hysteresis)."
         );
-        let none = Curve::new("p999<1ms", &goal, &Found { generator_limited: true, ..Found::default() }, Vec::new());
-        assert!(none.headline().starts_with("no rate held p999<1ms. The generator ended"), "{}", none.headline());
+        let none =
+            Curve::new("p999<1ms", &goal, &Found { generator_limited: true, ..Found::default() }, Vec::new());
+        assert!(
+            none.headline().starts_with("no rate held p999<1ms. The generator ended"),
+            "{}",
+            none.headline()
+        );
     }
 
     #[test]
     fn values_of_a_ratio_carry_their_own_unit() {
         let latency = Ratio { what: "p99".into(), ..Ratio::default() };
         let throughput = Ratio { what: "throughput".into(), ..Ratio::default() };
-        assert_eq!([latency.show(Some(1.2e6)), throughput.show(Some(950.0)), latency.show(None)], ["1.20 ms", "950/s", "-"]);
+        assert_eq!(
+            [latency.show(Some(1.2e6)), throughput.show(Some(950.0)), latency.show(None)],
+            ["1.20 ms", "950/s", "-"]
+        );
     }
 }

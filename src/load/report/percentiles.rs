@@ -64,12 +64,23 @@ mod tests {
         let mut series = Series::new();
         (1..=10_000).for_each(|n| series.record(n * 10_000));
         let curve = percentiles("latency", &series, None);
-        assert!(curve.points.windows(2).all(|pair| pair[0].us <= pair[1].us && pair[0].above > pair[1].above));
-        assert!(curve.points.iter().all(|point| point.low_us <= point.us && point.high_us.is_none_or(|high| point.us <= high)));
+        assert!(
+            curve.points.windows(2).all(|pair| pair[0].us <= pair[1].us && pair[0].above > pair[1].above)
+        );
+        assert!(
+            curve
+                .points
+                .iter()
+                .all(|point| point.low_us <= point.us && point.high_us.is_none_or(|high| point.us <= high))
+        );
         let last = curve.points.last().unwrap();
         assert!((0.000_9..0.001_4).contains(&last.above), "{last:?}");
         // Uniform up to 100 ms: the quantile is its share of that.
-        let median = curve.points.iter().min_by(|a, b| (a.above - 0.5).abs().total_cmp(&(b.above - 0.5).abs())).unwrap();
+        let median = curve
+            .points
+            .iter()
+            .min_by(|a, b| (a.above - 0.5).abs().total_cmp(&(b.above - 0.5).abs()))
+            .unwrap();
         assert!((median.us / 100_000.0 - (1.0 - median.above)).abs() < 0.01, "{median:?}");
     }
 

@@ -43,8 +43,10 @@ pub enum Recovery {
 /// Finds the recovery of each fault. `points` is the run's timeline, faults come in order of time.
 pub fn recoveries(points: &[Second], faults: &mut [FaultMark]) {
     let Some(first) = faults.iter().map(|fault| fault.at_s).reduce(f64::min) else { return };
-    let before: Vec<&Second> =
-        points.iter().filter(|point| f64::from(point.at_s + point.span_s) <= first && point.completed > 0).collect();
+    let before: Vec<&Second> = points
+        .iter()
+        .filter(|point| f64::from(point.at_s + point.span_s) <= first && point.completed > 0)
+        .collect();
     let normal = Normal::of(&before);
     for index in 0..faults.len() {
         let next = faults.get(index + 1).map_or(f64::INFINITY, |next| next.at_s);
@@ -73,7 +75,9 @@ impl Normal {
     }
 
     fn holds(&self, point: &Second) -> bool {
-        point.p99_ns > 0 && point.p99_ns as f64 <= self.p99_ns && point.completed_per_s() >= self.completed_per_s
+        point.p99_ns > 0
+            && point.p99_ns as f64 <= self.p99_ns
+            && point.completed_per_s() >= self.completed_per_s
     }
 }
 

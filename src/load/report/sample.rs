@@ -1,6 +1,8 @@
 //! A made-up run with everything a report can hold: a service of some 100 µs with a tail, malformed requests, a
 //! process stopped for 300 ms and one throttled for 5 s, a search, a comparison. The same in every test.
-use super::{Comparison, Curve, CurvePoint, Expected, FaultMark, Ratio, Recovery, Report, Second, Timeline, recoveries};
+use super::{
+    Comparison, Curve, CurvePoint, Expected, FaultMark, Ratio, Recovery, Report, Second, Timeline, recoveries,
+};
 use ringmill_core::load::{
     series::{Done, Outcome, Recorder},
     stats::Intervals,
@@ -58,9 +60,16 @@ fn request(intended_ns: u64, rng: &mut Rng) -> Done {
 /// The run.
 pub(super) fn report() -> Report {
     let (totals, intervals, timeline) = record();
-    let summary =
-        Summary::new(Mode::Open, Some(PER_S as f64), u64::from(SECONDS) * NS_PER_S, &totals, &intervals, &NAMES);
-    let mut faults = vec![fault(20.0, 0.3, "stop 4711 for 300 ms"), fault(35.0, 5.0, "throttle 4711 to 5 % for 5 s")];
+    let summary = Summary::new(
+        Mode::Open,
+        Some(PER_S as f64),
+        u64::from(SECONDS) * NS_PER_S,
+        &totals,
+        &intervals,
+        &NAMES,
+    );
+    let mut faults =
+        vec![fault(20.0, 0.3, "stop 4711 for 300 ms"), fault(35.0, 5.0, "throttle 4711 to 5 % for 5 s")];
     faults.push(FaultMark { failed: Some("no process 4712".into()), ..fault(50.0, 0.0, "kill 4712") });
     recoveries(timeline.points(), &mut faults);
     Report {
@@ -161,7 +170,8 @@ fn curve() -> Curve {
         low_ns: Some(ns * 9 / 10),
         high_ns: (ns < 100_000_000).then_some(ns * 23 / 20),
         holds: ns * 23 / 20 < 5_000_000,
-        why: if ns > 100_000_000 { "the plan was not kept" } else { "the interval reaches beyond the goal" }.into(),
+        why: if ns > 100_000_000 { "the plan was not kept" } else { "the interval reaches beyond the goal" }
+            .into(),
     };
     Curve {
         goal: "p999<5ms".into(),
@@ -213,9 +223,15 @@ fn controls() -> Controls {
 }
 
 fn settings() -> Vec<(String, String)> {
-    [("plan", "constant"), ("connections", "64"), ("pipeline", "1"), ("payload", "mix, 1 event a request"), ("seed", "7")]
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .to_vec()
+    [
+        ("plan", "constant"),
+        ("connections", "64"),
+        ("pipeline", "1"),
+        ("payload", "mix, 1 event a request"),
+        ("seed", "7"),
+    ]
+    .map(|(name, value)| (name.to_string(), value.to_string()))
+    .to_vec()
 }
 
 fn environment() -> serde_json::Value {

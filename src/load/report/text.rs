@@ -32,7 +32,12 @@ fn head(out: &mut String, report: &Report) -> Written {
         }
         (Mode::Closed, _) => write!(out, "closed loop (latency counts from sending and hides stalls), ")?,
     }
-    writeln!(out, "{} completed, {}", rate(summary.completed_per_s()), clock(summary.elapsed_ns as f64 / 1e9))?;
+    writeln!(
+        out,
+        "{} completed, {}",
+        rate(summary.completed_per_s()),
+        clock(summary.elapsed_ns as f64 / 1e9)
+    )?;
     write!(out, "sent {}, completed {}", count(counts.sent), count(counts.completed))?;
     writeln!(
         out,
@@ -45,7 +50,8 @@ fn head(out: &mut String, report: &Report) -> Written {
     let status: Vec<String> =
         summary.status.iter().map(|(code, times)| format!("{code}: {}", count(*times))).collect();
     let errors = summary.errors.each().into_iter().filter(|(_, times)| *times > 0);
-    let kinds: Vec<String> = errors.map(|(kind, times)| format!("{}: {}", kind.replace('_', " "), count(times))).collect();
+    let kinds: Vec<String> =
+        errors.map(|(kind, times)| format!("{}: {}", kind.replace('_', " "), count(times))).collect();
     writeln!(out, "status {}", if status.is_empty() { "none".into() } else { status.join(", ") })?;
     if !kinds.is_empty() {
         writeln!(out, "errors {}", kinds.join(", "))?;
@@ -64,11 +70,21 @@ fn percentiles(out: &mut String, report: &Report) -> Written {
     let mut refused = false;
     for (index, (name, found)) in summary.latency.each().into_iter().enumerate() {
         refused |= found.is_none();
-        write!(out, "{:<8}{:>11}  {:<25}", label(name), shown(found), found.map_or_else(String::new, interval))?;
+        write!(
+            out,
+            "{:<8}{:>11}  {:<25}",
+            label(name),
+            shown(found),
+            found.map_or_else(String::new, interval)
+        )?;
         for (series, width) in others.iter().zip([11, 12, 11]) {
             write!(out, "{:>width$}", shown(series.each()[index].1))?;
         }
-        writeln!(out, "{:>13}", found.map_or_else(String::new, |found| count(found.effective_samples as u64)))?;
+        writeln!(
+            out,
+            "{:>13}",
+            found.map_or_else(String::new, |found| count(found.effective_samples as u64))
+        )?;
     }
     write!(out, "{:<8}{:>11}  {:<25}", "max", longest(&summary.latency), "")?;
     for (series, width) in others.iter().zip([11, 12, 11]) {
@@ -114,7 +130,11 @@ fn classes(out: &mut String, report: &Report) -> Written {
 fn curve(out: &mut String, report: &Report) -> Written {
     let Some(curve) = &report.curve else { return Ok(()) };
     let goal = curve.goal.split('<').next().unwrap_or_default();
-    writeln!(out, "\n{:>12}{:>12}  {:<8}{:>12}  {:<25}", "offered", "completed", "phase", goal, "95 % interval")?;
+    writeln!(
+        out,
+        "\n{:>12}{:>12}  {:<8}{:>12}  {:<25}",
+        "offered", "completed", "phase", goal, "95 % interval"
+    )?;
     for point in &curve.points {
         let ends = match (point.low_ns, point.high_ns) {
             (Some(low), Some(high)) => format!("{} .. {}", time(low), time(high)),
@@ -138,7 +158,11 @@ fn curve(out: &mut String, report: &Report) -> Written {
 fn comparison(out: &mut String, report: &Report) -> Written {
     let Some(comparison) = &report.comparison else { return Ok(()) };
     writeln!(out, "\n{} (second) against {} (first)", comparison.second, comparison.first)?;
-    writeln!(out, "{:<12}{:>12}{:>12}{:>9}  {:<18}{:>6}", "", "first", "second", "ratio", "95 % interval", "pairs")?;
+    writeln!(
+        out,
+        "{:<12}{:>12}{:>12}{:>9}  {:<18}{:>6}",
+        "", "first", "second", "ratio", "95 % interval", "pairs"
+    )?;
     for ratio in &comparison.ratios {
         let ends = match (ratio.low, ratio.high) {
             (Some(low), Some(high)) => format!("{low:.3} .. {high:.3}"),
@@ -233,10 +257,21 @@ mod tests {
     fn the_summary_fits_a_terminal_and_ends_with_the_verdict() {
         let text = render(&sample::report());
         for line in text.lines() {
-            assert!(line.chars().count() <= 100 || line.contains(". ") || line.starts_with("limit:"), "{line}");
+            assert!(
+                line.chars().count() <= 100 || line.contains(". ") || line.starts_with("limit:"),
+                "{line}"
+            );
         }
         assert!(text.lines().last().unwrap().starts_with("limit: server - "), "{text}");
-        for part in ["p99.9 ", "cut_json", "p999<5ms held up to", "not told apart", "fault at", "NOT met", "verified: acked"] {
+        for part in [
+            "p99.9 ",
+            "cut_json",
+            "p999<5ms held up to",
+            "not told apart",
+            "fault at",
+            "NOT met",
+            "verified: acked",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }
@@ -261,11 +296,17 @@ mod tests {
     #[test]
     fn a_run_without_a_reply_has_a_summary_too() {
         let text = render(&sample::empty());
-        assert!(text.contains("status none") && text.contains("refused") && text.contains("note: ended before"), "{text}");
+        assert!(
+            text.contains("status none") && text.contains("refused") && text.contains("note: ended before"),
+            "{text}"
+        );
     }
 
     #[test]
     fn labels_are_as_people_write_them() {
-        assert_eq!(["p50", "p99", "p999", "p9999", "max"].map(label), ["p50", "p99", "p99.9", "p99.99", "max"]);
+        assert_eq!(
+            ["p50", "p99", "p999", "p9999", "max"].map(label),
+            ["p50", "p99", "p99.9", "p99.99", "max"]
+        );
     }
 }

@@ -189,7 +189,12 @@ mod tests {
             timeline.push(second(at, if at == 40_001 { 9_000_000 } else { 1_000_000 }));
         }
         let points = timeline.points();
-        assert!(points.len() <= POINTS && timeline.width_s() == 32, "{} {}", points.len(), timeline.width_s());
+        assert!(
+            points.len() <= POINTS && timeline.width_s() == 32,
+            "{} {}",
+            points.len(),
+            timeline.width_s()
+        );
         assert_eq!(points.iter().map(|point| point.completed).sum::<u64>(), 864_000);
         assert_eq!(points.iter().map(|point| point.bands[3]).sum::<u64>(), 86_400);
         assert_eq!(points.iter().map(|point| point.span_s).sum::<u32>(), 86_400);
@@ -208,7 +213,16 @@ mod tests {
 
     #[test]
     fn bands_are_four_a_decade_from_a_microsecond() {
-        let table = [(0, 0), (999, 0), (1_000, 0), (1_800, 1), (10_000, 4), (100_000, 8), (1_000_000, 12), (u64::MAX, 31)];
+        let table = [
+            (0, 0),
+            (999, 0),
+            (1_000, 0),
+            (1_800, 1),
+            (10_000, 4),
+            (100_000, 8),
+            (1_000_000, 12),
+            (u64::MAX, 31),
+        ];
         for (ns, expected) in table {
             assert_eq!(band(ns), expected, "{ns} ns");
         }

@@ -68,7 +68,10 @@ fn header(now: &Snapshot, paint: Paint) -> Paragraph<'_> {
     let loop_kind = if now.open { "open loop" } else { "closed loop" };
     Paragraph::new(vec![
         Line::from(Span::styled(now.target.as_str(), paint.bold())),
-        Line::from(Span::styled(format!("{}{of}, {}, {loop_kind}", clock(now.elapsed_s), now.phase), paint.dim())),
+        Line::from(Span::styled(
+            format!("{}{of}, {}, {loop_kind}", clock(now.elapsed_s), now.phase),
+            paint.dim(),
+        )),
     ])
 }
 
@@ -135,10 +138,15 @@ fn ratios(now: &Snapshot, paint: Paint) -> Table<'_> {
             _ => Style::new(),
         };
         let interval = format!("[{:.3} {:.3}]", ratio.low, ratio.high);
-        Row::new([ratio.what.clone(), format!("x{:.3}", ratio.ratio), interval, ratio.answer.clone()]).style(style)
+        Row::new([ratio.what.clone(), format!("x{:.3}", ratio.ratio), interval, ratio.answer.clone()])
+            .style(style)
     });
     let widths = [Constraint::Length(11), Constraint::Length(8), Constraint::Length(16), Constraint::Min(14)];
-    framed(Table::new(rows, widths).header(Row::new(["", "ratio", "95 %", "second to first"]).style(paint.dim())), paint)
+    framed(
+        Table::new(rows, widths)
+            .header(Row::new(["", "ratio", "95 %", "second to first"]).style(paint.dim())),
+        paint,
+    )
 }
 
 fn framed(table: Table<'_>, paint: Paint) -> Table<'_> {

@@ -55,9 +55,17 @@ fn everything_asked_for_is_on_a_usual_terminal() {
     let screen = screen(100, 30, &now(), &timeline());
     let whole = screen.join("\n");
     for part in [
-        "http://127.0.0.1:8080/v1/events", "1:15 of 2:00, measuring, open loop", "49.9 k/s completed of 50.0 k/s offered",
-        "in flight 12", "queued 3", "unexpected 7", "112 us", "cut_json", "server-limited: requests pile up by 120/s",
-        "note 5", "q ends the run",
+        "http://127.0.0.1:8080/v1/events",
+        "1:15 of 2:00, measuring, open loop",
+        "49.9 k/s completed of 50.0 k/s offered",
+        "in flight 12",
+        "queued 3",
+        "unexpected 7",
+        "112 us",
+        "cut_json",
+        "server-limited: requests pile up by 120/s",
+        "note 5",
+        "q ends the run",
     ] {
         assert!(whole.contains(part), "{part} is missing in\n{whole}");
     }
@@ -80,7 +88,10 @@ fn one_slow_reply_among_many_is_seen_in_the_newest_column() {
 fn a_comparison_takes_the_place_of_the_classes() {
     let ratio = RatioLine { what: "p99".into(), ratio: 1.08, low: 1.02, high: 1.15, answer: "worse".into() };
     let whole = screen(100, 30, &Snapshot { ratios: vec![ratio], ..now() }, &timeline()).join("\n");
-    assert!(whole.contains("x1.080") && whole.contains("[1.020 1.150]") && whole.contains("worse"), "{whole}");
+    assert!(
+        whole.contains("x1.080") && whole.contains("[1.020 1.150]") && whole.contains("worse"),
+        "{whole}"
+    );
     assert!(!whole.contains("cut_json"));
 }
 

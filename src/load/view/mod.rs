@@ -109,7 +109,8 @@ impl View {
             return View(Kind::Plain(plain::Plain::new()));
         }
         // A terminal that refuses (no size, no raw mode) still reads lines.
-        live::Live::start().map_or_else(|_| View(Kind::Plain(plain::Plain::new())), |live| View(Kind::Live(Box::new(live))))
+        live::Live::start()
+            .map_or_else(|_| View(Kind::Plain(plain::Plain::new())), |live| View(Kind::Live(Box::new(live))))
     }
 
     /// Shows `now`; call it once a second. Failing to draw is not a reason to end a measurement and is ignored.

@@ -71,7 +71,8 @@ fn line(now: &Snapshot, timeline: &Timeline) -> String {
     }
     let ended = now.completed + now.errors;
     if now.errors > 0 {
-        line += &format!(", errors {} ({})", count(now.errors), share(now.errors as f64 / ended.max(1) as f64));
+        line +=
+            &format!(", errors {} ({})", count(now.errors), share(now.errors as f64 / ended.max(1) as f64));
     }
     if now.unexpected > 0 {
         line += &format!(", unexpected {}", count(now.unexpected));
@@ -114,8 +115,15 @@ mod tests {
             line(&now(75.0), &timeline),
             "1:15/2:00:00 measuring: 49.9 k/s of 50.0 k/s, in flight 12, p50 112 us, last max 3.00 ms, errors 1 (1.0 %)"
         );
-        let closed = Snapshot { phase: "measuring".into(), verdict: Some(("generator", String::new())), ..Snapshot::default() };
-        assert_eq!(line(&closed, &Timeline::new()), "0 s measuring: 0.00/s closed loop, in flight 0, generator-limited");
+        let closed = Snapshot {
+            phase: "measuring".into(),
+            verdict: Some(("generator", String::new())),
+            ..Snapshot::default()
+        };
+        assert_eq!(
+            line(&closed, &Timeline::new()),
+            "0 s measuring: 0.00/s closed loop, in flight 0, generator-limited"
+        );
     }
 
     #[test]
