@@ -392,3 +392,137 @@ impl Recorder {
         &self.errors
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Done = Done {
+        class: VALID,
+        intended_ns: 1_000_000,
+        sent_ns: 1_010_000,
+        first_byte_ns: 1_500_000,
+        done_ns: 2_000_000,
+        outcome: Outcome::Status(200),
+        expected: true,
+    };
+
+    fn only(series: &Series) -> u64 {
+        assert_eq!((series.values().len(), series.censored().len()), (1, 0));
+        series.values().max()
+    }
+
+    /// The top of the cell of `ns`, as the histogram gives it back.
+    fn cell(ns: u64) -> u64 {
+        Series::new().values().highest_equivalent(ns)
+    }
+
+    #[test]
+    fn each_time_counts_from_where_it_says() {
+        let mut recorder = Recorder::new(1);
+        recorder.sent(VALID);
+        recorder.record(&BASE);
+        assert_eq!(only(recorder.latency()), cell(1_000_000));
+        assert_eq!(only(recorder.service()), cell(990_000));
+        assert_eq!(only(recorder.first_byte()), cell(490_000));
+        assert_eq!(only(recorder.send_lag()), cell(10_000));
+        let totals = recorder.totals();
+        assert_eq!((totals.sent, totals.completed, totals.right(), totals.all()), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn how_it_ends_decides_where_it_counts() {
+        // (outcome, expected) → completed, unexpected, errors, latency known
+        let cases = [
+            (Outcome::Status(200), true, (1, 0, 0), true),
+            (Outcome::Status(503), false, (1, 1, 0), false),
+            (Outcome::Closed, true, (1, 0, 0), true),
+            (Outcome::Closed, false, (0, 0, 1), false),
+            (Outcome::Reset, false, (0, 0, 1), false),
+            (Outcome::Timeout, false, (0, 0, 1), false),
+            (Outcome::BadReply, false, (0, 0, 1), false),
+            (Outcome::ConnectFailed, false, (0, 0, 1), false),
+        ];
+        let mut errors = Errors::default();
+        for (outcome, expected, counts, known) in cases {
+            let mut recorder = Recorder::new(1);
+            recorder.record(&Done { outcome, expected, ..BASE });
+            let totals = recorder.totals();
+            assert_eq!((totals.completed, totals.unexpected, totals.errors), counts, "{outcome:?}");
+            for series in [recorder.latency(), recorder.service()] {
+                let seen = (series.values().len() == 1, series.censored().len() == 1);
+                assert_eq!(seen, (known, !known), "{outcome:?}");
+            }
+            assert_eq!(recorder.errors().each().iter().map(|(_, n)| n).sum::<u64>(), totals.errors);
+            errors.add(recorder.errors());
+        }
+        assert!(errors.each().iter().all(|&(_, count)| count == 1), "{errors:?}");
+    }
+
+    #[test]
+    fn what_was_never_sent_has_no_service_time_and_no_lag() {
+        let mut recorder = Recorder::new(1);
+        recorder.record(&Done { sent_ns: 0, outcome: Outcome::ConnectFailed, expected: false, ..BASE });
+        recorder.censor(VALID, 5_000_000);
+        assert!(recorder.service().is_empty() && recorder.send_lag().is_empty());
+        assert_eq!(recorder.latency().censored().len(), 2);
+        assert_eq!(recorder.totals().censored, 1);
+        assert_eq!(recorder.totals().all(), 2);
+    }
+
+    #[test]
+    fn classes_are_kept_apart_and_only_valid_ones_are_the_headline() {
+        let mut recorder = Recorder::new(3);
+        recorder.sent(2);
+        recorder.record(&Done { class: 2, outcome: Outcome::Status(400), ..BASE });
+        recorder.censor(1, 7);
+        assert!(recorder.latency().is_empty() && recorder.service().is_empty());
+        assert_eq!(only(&recorder.class(2).latency), cell(1_000_000));
+        assert_eq!(recorder.class(1).counts, Counts { censored: 1, ..Counts::default() });
+        assert_eq!(only(recorder.send_lag()), cell(10_000), "lateness is the generator's, whatever it sends");
+    }
+
+    #[test]
+    fn adding_is_recording_both_and_clearing_forgets() {
+        let (mut one, mut two, mut both) = (Recorder::new(2), Recorder::new(2), Recorder::new(2));
+        for n in 0..1_000u64 {
+            let expected = n % 7 != 0;
+            let outcome = if n % 11 == 0 { Outcome::Reset } else { Outcome::Status(200 + (n % 3) as u16) };
+            let class = (n % 2) as ClassId;
+            let done = Done { class, outcome, expected, done_ns: BASE.done_ns + n * n * 1_000, ..BASE };
+            let half = if n % 3 == 0 { &mut one } else { &mut two };
+            for recorder in [half, &mut both] {
+                recorder.sent(class);
+                recorder.record(&done);
+            }
+        }
+        one.add(&two);
+        assert_eq!(one.totals(), both.totals());
+        assert_eq!(one.errors(), both.errors());
+        assert!(one.statuses().eq(both.statuses()));
+        let each = |recorder: &Recorder| {
+            let Recorder { classes, service, first_byte, send_lag, .. } = recorder.clone();
+            let mut all: Vec<Series> = classes.into_iter().map(|class| class.latency).collect();
+            all.extend([service, first_byte, send_lag]);
+            all
+        };
+        for (got, wanted) in each(&one).iter().zip(&each(&both)) {
+            assert!(got.values() == wanted.values() && got.censored() == wanted.censored());
+        }
+        one.clear();
+        assert_eq!(one.totals(), Counts::default());
+        assert!(each(&one).iter().all(Series::is_empty) && one.statuses().next().is_none());
+    }
+
+    #[test]
+    fn what_is_out_of_range_counts_at_its_edge() {
+        let mut recorder = Recorder::new(1);
+        recorder.record(&Done { done_ns: u64::MAX, outcome: Outcome::Status(65_535), ..BASE });
+        recorder.censor(VALID, u64::MAX);
+        // A clock that went back.
+        recorder.record(&Done { done_ns: 0, first_byte_ns: 3, ..BASE });
+        assert_eq!(recorder.latency().values().max(), cell(TIME_NS_MAX));
+        assert_eq!(recorder.latency().values().min(), 0);
+        assert_eq!(recorder.statuses().collect::<Vec<_>>(), [(200, 1), (999, 1)]);
+    }
+}

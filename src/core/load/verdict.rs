@@ -230,3 +230,120 @@ pub fn time(ns: u64) -> String {
     };
     format!("{value:.digits$} {unit}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::series::{Counts, Errors};
+    use super::super::stats::Estimate;
+    use super::super::summary::Quantiles;
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn summary(mode: Mode) -> Summary {
+        let estimate = |value_ns| {
+            Some(Estimate {
+                value_ns,
+                low_ns: value_ns,
+                high_ns: Some(value_ns),
+                effective_samples: 1e6,
+                effective_above: 1e4,
+                at_least: false,
+            })
+        };
+        let latency =
+            Quantiles { p50: estimate(100_000), p99: estimate(1_000_000), ..Quantiles::default() };
+        Summary {
+            mode,
+            offered_per_s: (mode == Mode::Open).then_some(50_000.0),
+            elapsed_ns: 10_000_000_000,
+            counts: Counts { sent: 500_000, completed: 500_000, ..Counts::default() },
+            status: Vec::new(),
+            errors: Errors::default(),
+            latency,
+            service: latency,
+            first_byte: latency,
+            send_lag: Quantiles::default(),
+            classes: Vec::new(),
+        }
+    }
+
+    fn calm() -> Controls {
+        Controls {
+            probe_samples: 1_000_000,
+            hiccup_p99_ns: 2_000,
+            hiccup_max_ns: 80_000,
+            hiccup_share: 0.0001,
+            send_lag_p50_ns: 1_000,
+            send_lag_p99_ns: 20_000,
+            generator_busy_share: 0.3,
+            achieved_share: 1.0,
+            ..Controls::default()
+        }
+    }
+
+    #[test]
+    fn each_disturbance_is_named_and_the_lowest_layer_first() {
+        type Change = fn(&mut Controls, &mut Summary);
+        let cases: [(&str, Limit, &str, Change); 16] = [
+            ("calm", Limit::None, "100.0 % of the plan was sent", |_, _| {}),
+            ("no probe", Limit::None, "no hiccup probe ran", |c, _| c.probe_samples = 0),
+            ("steal", Limit::Platform, "stole 2.0 %", |c, _| c.steal_share = 0.02),
+            ("throttled", Limit::Platform, "throttled for 5.0 %", |c, _| c.throttled_ns = 500_000_000),
+            ("no core", Limit::Platform, "waited for a core 10.0 %", |c, _| c.run_queue_share = 0.1),
+            ("hiccups", Limit::Platform, "lost 3.0 %", |c, _| c.hiccup_share = 0.03),
+            ("hiccups as long as the tail", Limit::Platform, "p99 300 us", |c, _| c.hiccup_p99_ns = 300_000),
+            ("stolen and late", Limit::Platform, "stole", |c, _| {
+                (c.steal_share, c.achieved_share, c.generator_busy_share) = (0.2, 0.5, 1.0);
+            }),
+            ("too slow a generator", Limit::Generator, "70.0 % of the plan", |c, _| {
+                (c.achieved_share, c.generator_busy_share) = (0.7, 0.99);
+            }),
+            ("late in the median", Limit::Generator, "p50 60.0 us", |c, _| c.send_lag_p50_ns = 60_000),
+            ("late in the tail", Limit::Generator, "p99 500 us", |c, _| c.send_lag_p99_ns = 500_000),
+            ("late for want of connections", Limit::None, "", |c, _| {
+                (c.send_lag_p99_ns, c.queued_max) = (500_000, 10);
+            }),
+            ("queue before the server", Limit::Server, "up to 900 requests", |c, _| {
+                (c.achieved_share, c.queued_max) = (0.7, 900);
+            }),
+            ("growing", Limit::Server, "grew by 2000 a second", |c, _| c.in_flight_growth_per_s = 2_000.0),
+            ("failing", Limit::Server, "1.00 % of the requests failed", |_, s| {
+                (s.counts.completed, s.counts.errors) = (495_000, 5_000);
+            }),
+            ("mute", Limit::Server, "none of 500000", |_, s| {
+                (s.counts.completed, s.counts.censored) = (0, 500_000);
+                s.latency = Quantiles::default();
+            }),
+        ];
+        for (name, limit, why, change) in cases {
+            let (mut controls, mut summary) = (calm(), summary(Mode::Open));
+            change(&mut controls, &mut summary);
+            let verdict = judge(&controls, &summary);
+            assert!(verdict.limit == limit && verdict.why.contains(why), "{name}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_is_always_limited_by_someone() {
+        let closed = summary(Mode::Closed);
+        assert_eq!(judge(&calm(), &closed).limit, Limit::Server);
+        let busy = Controls { generator_busy_share: 0.97, ..calm() };
+        let verdict = judge(&busy, &closed);
+        assert!(verdict.limit == Limit::Generator && verdict.why.contains("busy 97 %"), "{verdict:?}");
+    }
+
+    #[test]
+    fn times_are_written_in_the_unit_that_fits() {
+        let cases = [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_500, "1.50 us"),
+            (92_020_000, "92.0 ms"),
+            (300_000_000, "300 ms"),
+            (3_600_000_000_000, "3600 s"),
+        ];
+        for (ns, wanted) in cases {
+            assert_eq!(time(ns), wanted);
+        }
+    }
+}
