@@ -16,7 +16,7 @@ function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value !== null && value !== undefined) node.setAttribute(name, value);
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined && child !== "") node.append(child);
   }
   return node;
@@ -74,7 +74,7 @@ function clock(s) {
 function logScale(min, max, format) {
   const low = Math.log10(min), high = Math.max(Math.log10(max), low + 0.3);
   const ticks = [];
-  const steps = high - low > 2.2 ? [1] : high - low > 1 ? [1, 3] : [1, 2, 3, 5, 7];
+  const steps = high - low > 3.4 ? [1] : high - low > 1.2 ? [1, 3] : [1, 2, 3, 5, 7];
   for (let decade = Math.floor(low); decade <= Math.ceil(high); decade++) {
     for (const step of steps) {
       const value = step * Math.pow(10, decade);
@@ -110,7 +110,8 @@ function responsive(draw) {
     }
   };
   drawn.push(again);
-  new ResizeObserver(() => box.clientWidth !== width && again()).observe(box);
+  // Drawing within the notification could change sizes again, which browsers report as an error.
+  new ResizeObserver(() => box.clientWidth !== width && requestAnimationFrame(again)).observe(box);
   return box;
 }
 
@@ -146,10 +147,14 @@ function axes(root, s, X, Y, inner) {
   }
   const bottom = MARGIN.top + inner.h;
   root.append(svg("line", { class: "axis", x1: MARGIN.left, x2: MARGIN.left + inner.w, y1: bottom, y2: bottom }));
+  let taken = -Infinity;
   for (const tick of s.x.ticks) {
     root.append(svg("line", { class: "axis", x1: X(tick), x2: X(tick), y1: bottom, y2: bottom + 4 }));
-    const end = s.x.at(tick) > 0.97;
-    root.append(svg("text", { x: X(tick) + (end ? 6 : 0), y: bottom + 17, "text-anchor": end ? "end" : "middle" }, s.x.format(tick)));
+    const end = s.x.at(tick) > 0.97, name = s.x.format(tick), wide = name.length * 7;
+    const left = end ? X(tick) + 6 - wide : X(tick) - wide / 2;
+    if (left < taken) continue;
+    taken = left + wide + 6;
+    root.append(svg("text", { x: X(tick) + (end ? 6 : 0), y: bottom + 17, "text-anchor": end ? "end" : "middle" }, name));
   }
   if (s.title) root.append(svg("text", { class: "title", x: 0, y: 10 }, s.title));
   if (s.xTitle) root.append(svg("text", { class: "title", x: MARGIN.left + inner.w, y: 10, "text-anchor": "end" }, s.xTitle));
@@ -157,6 +162,7 @@ function axes(root, s, X, Y, inner) {
 
 function faults(root, s, X, inner, width) {
   (s.faults || []).forEach((fault, index) => {
+    if (fault.failed) return;
     const from = X(fault.at_s), to = X(fault.at_s + fault.for_s);
     root.append(svg("rect", { class: "fault", x: from, y: MARGIN.top, width: Math.max(to - from, 0), height: inner.h }));
     root.append(svg("line", { class: "faultline", x1: from, x2: from, y1: MARGIN.top - 2, y2: MARGIN.top + inner.h }));
@@ -237,7 +243,7 @@ function tooltip(box, root, s, X, inner) {
   root.addEventListener("pointerleave", hide);
 }
 
-// Every reply of the run: time across, latency up, darker where there were more. Counts are shown by their logarithm,
+// Every reply of the run: time across, latency up, stronger where there were more. Counts are shown by their logarithm,
 // so a single slow reply is seen beside a million quick ones.
 function heatStrip(bands, seconds, x0, x1) {
   let first = bands.floor_us.length, last = 0, most = 1;
@@ -256,18 +262,20 @@ function heatStrip(bands, seconds, x0, x1) {
     canvas.style.cssText = `position:absolute;left:${MARGIN.left}px;top:${MARGIN.top}px;width:${inner.w}px;height:${inner.h}px`;
     const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
     const from = style.getPropertyValue("--heat0").split(",").map(Number), to = style.getPropertyValue("--heat1").split(",").map(Number);
-    pen.scale(scale, scale);
     bands.counts.forEach((column, index) => {
-      const second = seconds[index], left = x.at(second.at_s) * inner.w, right = x.at(second.at_s + second.span_s) * inner.w;
+      // Whole pixels of the device: neighbours that share a blended one show a seam.
+      const second = seconds[index], place = (t) => Math.round(x.at(t) * canvas.width);
+      const left = place(second.at_s), right = Math.max(place(second.at_s + second.span_s), left + 1);
       column.forEach((n, band) => {
         if (n === 0 || band < first) return;
         const t = 0.18 + 0.82 * Math.log(1 + n) / Math.log(1 + most);
         pen.fillStyle = `rgb(${from.map((c, i) => Math.round(c + (to[i] - c) * t)).join(",")})`;
-        pen.fillRect(left, inner.h - (band - first + 1) * rowHeight, Math.max(right - left, 0.6), rowHeight);
+        const top = Math.round((rows - 1 - band + first) / rows * canvas.height), below = Math.round((rows - band + first) / rows * canvas.height);
+        pen.fillRect(left, top, right - left, below - top);
       });
     });
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": "Replies by latency over time" });
-    axes(root, { x, y, title: "every reply, darker is more" }, X, Y, inner);
+    axes(root, { x, y, title: "every reply, stronger is more" }, X, Y, inner);
     box.append(root, canvas);
   });
 }

@@ -1,6 +1,6 @@
 //! What programs of others make of our files. They need those programs, so they run only when asked for:
 //! `cargo test --lib load::report -- --ignored`.
-use super::{hlog::IntervalLog, html, sample};
+use super::{hlog::IntervalLog, html, json, sample, text};
 use ringmill_core::load::series::Series;
 use std::{
     fs,
@@ -65,7 +65,7 @@ fn another_implementation_of_hdrhistogram_reads_the_log() {
 }
 
 /// Opens the page and gives what it became and what it said on the console. `RINGMILL_KEEP_REPORT=DIR` keeps the page
-/// and pictures of it there, for people to look at.
+/// and pictures of it there, and the other formats, for people to look at.
 fn open(page: &str, name: &str) -> (String, Vec<String>) {
     let dir = Dir::new(name);
     let file = dir.0.join("run.html");
@@ -109,7 +109,12 @@ fn open(page: &str, name: &str) -> (String, Vec<String>) {
 #[test]
 #[ignore = "needs chromium"]
 fn a_browser_shows_the_whole_report_without_a_word_on_its_console() {
-    let (page, said) = open(&html::render(&sample::report()), "report");
+    let report = sample::report();
+    if let Some(keep) = std::env::var_os("RINGMILL_KEEP_REPORT") {
+        fs::write(Path::new(&keep).join("report.txt"), text::render(&report)).unwrap();
+        fs::write(Path::new(&keep).join("report.json"), json::render(&report)).unwrap();
+    }
+    let (page, said) = open(&html::render(&report), "report");
     assert!(said.is_empty(), "{said:?}");
     for title in [
         "The server was the limit",

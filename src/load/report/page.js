@@ -14,6 +14,9 @@ const LIMITS = {
 
 const PERCENTILES = [["p50", "p50"], ["p90", "p90"], ["p99", "p99"], ["p999", "p99.9"], ["p9999", "p99.99"]];
 
+// p999 as people write it: p99.9.
+function label(name) { return name.replace(/^p(\d\d)(\d+)$/, "p$1.$2"); }
+
 function card(title, words, ...content) {
   const shown = content.flat().filter((node) => node);
   if (shown.length === 0) return null;
@@ -80,7 +83,7 @@ function tiles() {
     tile("completed", rate(run.completed_per_s), run.offered_per_s ? `of ${rate(run.offered_per_s)} offered` : "as fast as replies came"),
     percentile("p50", "p50 latency"), percentile("p99", "p99 latency"), percentile("p999", "p99.9 latency"),
     tile("longest", time(run.latency_us.max), ""),
-    tile("failed or unexpected", wrong === 0 ? "none" : share(wrong / Math.max(ended, 1)), wrong === 0 ? `of ${count(ended)} requests` : `${count(run.errors)} failed, ${count(run.unexpected)} unexpected`, wrong > 0),
+    tile("failures", wrong === 0 ? "none" : share(wrong / Math.max(ended, 1)), wrong === 0 ? `of ${count(ended)} requests` : `${count(run.errors)} failed, ${count(run.unexpected)} unexpected`, wrong > 0),
     run.censored > 0 ? tile("never ended", count(run.censored), "counted as at least their age") : null);
 }
 
@@ -137,16 +140,16 @@ function percentilePlot() {
     points: p.points.map((q) => [1 / q.above, q.us, q.low_us, q.high_us]),
   })).filter((line) => line.points.length > 1);
   if (lines.length === 0) return null;
-  const [low, high] = bounds(lines.map((line) => ({ points: line.points.map((p) => [p[0], p[1]]) })));
+  const [low, high] = bounds(lines.map((line) => line.band ? line : { points: line.points.map((p) => [p[0], p[1]]) }));
   const borne = Math.max(...lines[0].points.map((p) => p[0]));
-  const decades = Math.max(3, Math.ceil(Math.log10(borne)));
+  const decades = Math.max(3, Math.ceil(Math.log10(Math.max(...lines.map((line) => line.points[line.points.length - 1][0]))) - 0.05));
   const name = (inverse) => inverse < 1.5 ? "0" : String(parseFloat((100 - 100 / inverse).toPrecision(8)));
   const chart = lineChart((width) => {
     const x = logScale(1, Math.pow(10, decades), (v) => name(v) + " %");
     x.ticks = [1, 2].concat(Array.from({ length: decades }, (_, i) => Math.pow(10, i + 1))).filter((t) => t !== 2 || width > 420);
     return { height: width < 520 ? 260 : 320, x, y: logScale(low, high, axisTime), lines, refused: borne, title: "time", tipX: (v) => `${parseFloat((100 - 100 / v).toPrecision(6))} %` };
   });
-  return card("Percentiles", "The band is the 95 % interval of the latency. In the grey part too few samples lie above a percentile for it to be told.", legend(lines.map((line) => [line.name, line.color])), chart, percentileTable());
+  return card("Percentiles", "The band is the 95 % interval of the latency. In the grey part too few samples lie above a percentile of the latency for it to be told.", legend(lines.map((line) => [line.name, line.color])), chart, percentileTable());
 }
 
 function percentileTable() {
@@ -193,7 +196,7 @@ function comparison() {
   const known = found.ratios.filter((r) => r.ratio !== null && r.low !== null && r.high !== null);
   const show = (r, v) => v === null ? "–" : r.what === "throughput" ? rate(v) : time(v / 1000);
   const chart = known.length === 0 ? null : responsive((box, width) => forest(box, width, known));
-  const rows = found.ratios.map((r) => [r.what, show(r, r.first), show(r, r.second), r.ratio === null ? marked("refused", "quiet") : r.ratio.toFixed(3), r.low === null || r.high === null ? "–" : `${r.low.toFixed(3)} – ${r.high.toFixed(3)}`, count(r.pairs), marked(r.answer, kinds[r.answer] || "")]);
+  const rows = found.ratios.map((r) => [label(r.what), show(r, r.first), show(r, r.second), r.ratio === null ? marked("refused", "quiet") : r.ratio.toFixed(3), r.low === null || r.high === null ? "–" : `${r.low.toFixed(3)} – ${r.high.toFixed(3)}`, count(r.pairs), marked(r.answer, kinds[r.answer] || "")]);
   return card("Side by side", `Second (${found.second}) to first (${found.first}), interleaved in time with coin-flipped order. Bars are 95 % intervals.`, chart,
     table(["", "first", "second", "ratio", "interval", "pairs", ""], rows, ["text", "", "", "", "", "", "text"]));
 }
@@ -211,7 +214,7 @@ function forest(box, width, ratios) {
   root.append(svg("line", { class: "goal", x1: X(1), x2: X(1), y1: 0, y2: height - 22 }));
   ratios.forEach((r, i) => {
     const y = 4 + i * row + row / 2, color = r.answer === "better" ? "var(--good)" : r.answer === "worse" ? "var(--bad)" : "var(--faint)";
-    root.append(svg("text", { x: 0, y: y + 4 }, r.what));
+    root.append(svg("text", { x: 0, y: y + 4 }, label(r.what)));
     root.append(svg("path", { d: `M${X(r.low)},${y}H${X(r.high)}M${X(r.low)},${y - 5}v10M${X(r.high)},${y - 5}v10`, stroke: color, "stroke-width": 2, fill: "none" }));
     root.append(svg("circle", { cx: X(r.ratio), cy: y, r: 4.5, fill: color }));
   });
@@ -232,7 +235,7 @@ function classes() {
 
 function faultTable() {
   if (!run.faults || run.faults.length === 0) return null;
-  const recovery = (f) => f.failed ? marked(`not done: ${f.failed}`, "bad") : f.recovery.after !== undefined ? `${f.recovery.after.toFixed(0)} s after it began` : f.recovery === "not_seen" ? marked("not seen", "warn") : marked("unknown", "quiet");
+  const recovery = (f) => f.failed ? marked(`not done: ${f.failed}`, "bad") : f.recovery.after === 0 ? marked("not felt", "good") : f.recovery.after !== undefined ? `within ${f.recovery.after.toFixed(0)} s of its beginning` : f.recovery === "not_seen" ? marked("not seen", "warn") : marked("unknown", "quiet");
   const rows = run.faults.map((f, i) => [String(i + 1), clock(f.at_s), f.what, f.for_s > 0 ? time(f.for_s * 1e6) : "at once", recovery(f)]);
   return card("Faults", "Recovered: three seconds in succession with p99 and throughput as before the first fault, to the second.", table(["", "at", "fault", "lasting", "recovered"], rows, ["", "", "text long", "", "text"]));
 }
@@ -241,7 +244,7 @@ function verification() {
   if (!run.verify) return null;
   const bad = new Set(["lost", "duplicated", "altered", "unknown"]);
   const rows = Object.entries(run.verify).map(([name, n]) => [name, bad.has(name) && n > 0 ? marked(count(n), "bad") : count(n)]);
-  return card("Acknowledged and stored", "Every acknowledged event, looked up in what the server stored.", table(["events", ""], rows));
+  return card("Acknowledged and stored", "Every acknowledged event, looked up in what the server stored.", pairs(rows));
 }
 
 function platform() {
@@ -267,7 +270,7 @@ function platform() {
 }
 
 function pairs(entries) {
-  return el("dl", {}, entries.map(([name, shown]) => [el("dt", {}, name), el("dd", {}, shown === null || shown === "" ? "–" : String(shown))]));
+  return el("dl", {}, entries.map(([name, shown]) => [el("dt", {}, name), el("dd", {}, shown instanceof Node ? shown : shown === null || shown === "" ? "–" : String(shown))]));
 }
 
 // Any JSON as lists: plain values first, objects below as parts that open.

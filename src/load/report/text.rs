@@ -17,7 +17,7 @@ pub fn render(report: &Report) -> String {
         // Writing into a string cannot fail.
         let _ = part(&mut out, report);
     }
-    out
+    out.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 type Written = std::fmt::Result;
@@ -187,7 +187,8 @@ fn faults(out: &mut String, report: &Report) -> Written {
     for (index, fault) in report.faults.iter().enumerate() {
         let became = match (&fault.failed, &fault.recovery) {
             (Some(why), _) => format!("not done: {why}"),
-            (None, Recovery::After(seconds)) => format!("recovered {seconds:.0} s after it began"),
+            (None, Recovery::After(0.0)) => "not felt".into(),
+            (None, Recovery::After(seconds)) => format!("recovered within {seconds:.0} s of its beginning"),
             (None, Recovery::NotSeen) => "recovery not seen".into(),
             (None, Recovery::Unknown) => "recovery unknown: too little of the run lies before it".into(),
         };
