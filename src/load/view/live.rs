@@ -44,7 +44,9 @@ impl Live {
         TAKEN.store(true, Relaxed);
         restore_on_panic();
         let prepared = execute!(io::stderr(), EnterAlternateScreen, cursor::Hide)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())));
+            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())))
+            // Not every terminal comes with an empty second screen.
+            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
         let terminal = prepared.inspect_err(|_| restore())?;
         // Made before the handlers, so that whatever fails from here on gives the terminal back.
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -110,4 +112,33 @@ fn asked_to_stop() -> bool {
         }
     }
     stop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::report::Second;
+    use ratatui::crossterm::terminal::is_raw_mode_enabled;
+
+    /// `script -qec 'cargo test --lib load::view::live -- --ignored --nocapture' shown` gives it one.
+    #[test]
+    #[ignore = "needs a terminal as standard error"]
+    fn a_terminal_is_taken_and_given_back_and_sigterm_is_a_wish() {
+        let mut live = Live::start().expect("standard error is a terminal");
+        assert!(is_raw_mode_enabled().unwrap());
+        let mut timeline = Timeline::new();
+        let now = Snapshot {
+            target: "http://h".into(),
+            percentiles: vec![("p50", Some(1000))],
+            ..Snapshot::default()
+        };
+        for at_s in 0..3 {
+            timeline.push(Second { at_s, bands: vec![at_s.into(); 12], ..Second::default() });
+            assert_eq!(live.update(&now, &timeline), Wish::Go);
+        }
+        low_level::raise(SIGTERM).unwrap();
+        assert_eq!(live.update(&now, &timeline), Wish::Stop);
+        drop(live);
+        assert!(!is_raw_mode_enabled().unwrap());
+    }
 }
