@@ -134,7 +134,7 @@ function lineChart(spec) {
       root.append(svg("line", { class: "goal", x1: MARGIN.left, x2: MARGIN.left + inner.w, y1: Y(s.goal.at), y2: Y(s.goal.at) }));
       root.append(svg("text", { x: MARGIN.left + 6, y: Y(s.goal.at) - 5 }, s.goal.name));
     }
-    for (const line of s.lines) drawLine(root, line, X, Y);
+    for (const line of s.lines.filter((l) => !l.top).concat(s.lines.filter((l) => l.top))) drawLine(root, line, X, Y);
     box.append(root);
     if (s.tip !== false) tooltip(box, root, s, X, inner);
   });

@@ -115,7 +115,7 @@ function overTime() {
   if (seconds.length === 0) return null;
   const lines = [
     { name: "max", color: "--c2", points: column("max_us"), width: 1.25, format: time },
-    { name: "p99", color: "--c1", points: column("p99_us"), format: time },
+    { name: "p99", color: "--c1", points: column("p99_us"), top: true, format: time },
     { name: "p50", color: "--c3", points: column("p50_us"), format: time },
   ];
   const [low, high] = bounds(lines);
@@ -136,7 +136,7 @@ function overTime() {
 function percentilePlot() {
   const colors = ["--c1", "--c2", "--c3", "--c4"];
   const lines = percentiles.map((p, i) => ({
-    name: p.name, color: colors[i], band: i === 0, format: time, dash: i === 3 ? "2 4" : null,
+    name: p.name, color: colors[i], band: i === 0, top: i === 0, format: time, dash: i === 3 ? "2 4" : null,
     points: p.points.map((q) => [1 / q.above, q.us, q.low_us, q.high_us]),
   })).filter((line) => line.points.length > 1);
   if (lines.length === 0) return null;
