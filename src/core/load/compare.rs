@@ -169,7 +169,8 @@ impl Ratios {
     fn ratio(&self, what: &'static str, less_is_better: bool) -> Ratio {
         let walsh = walsh(&self.values);
         let middle = median(&walsh);
-        let interval = signed_rank_cut(self.values.len()).map(|cut| (walsh[cut], walsh[walsh.len() - 1 - cut]));
+        let interval =
+            signed_rank_cut(self.values.len()).map(|cut| (walsh[cut], walsh[walsh.len() - 1 - cut]));
         let answer = match (middle, interval) {
             (Some(middle), Some((low, high))) if libm::fabs(middle) >= libm::log(1.0 + EFFECT_MIN) => {
                 match (low > 0.0, high < 0.0) {
@@ -316,9 +317,11 @@ mod tests {
                 let ratio = p95.ratio.unwrap();
                 assert!((ratio / factor - 1.0).abs() < 0.07, "seed {seed}: {p95:?}");
                 caught += u32::from(p95.answer == wanted);
+                let wrong = p95.answer != wanted && p95.answer != Answer::NotToldApart;
+                assert!(!wrong, "seed {seed}: {p95:?}");
                 assert_eq!(ratios[4].answer, Answer::NotToldApart, "equal throughput, seed {seed}");
             }
-            assert!(caught >= 19, "caught {caught} of 20 with factor {factor}");
+            assert!(caught >= 17, "caught {caught} of 20 with factor {factor}");
         }
     }
 

@@ -39,7 +39,10 @@ pub struct Unmet {
 #[derive(Clone, Debug, PartialEq)]
 enum What {
     /// A quantile (or `max`) of a series or class; `latency` when none is named.
-    Time { series: String, quantile: &'static str },
+    Time {
+        series: String,
+        quantile: &'static str,
+    },
     Errors,
     Unexpected,
     Censored,
@@ -65,10 +68,14 @@ pub fn goal(text: &str) -> Result<Goal, String> {
         (What::Time { series, quantile }, Limit::Ns(below_ns), true) if series == "latency" => {
             match QUANTILES.iter().find(|(name, _)| *name == quantile) {
                 Some(&(_, quantile)) => Ok(Goal { quantile, below_ns }),
-                None => Err(format!("goal {text:?}: a maximum cannot be held; take a quantile, as in p999<1ms")),
+                None => {
+                    Err(format!("goal {text:?}: a maximum cannot be held; take a quantile, as in p999<1ms"))
+                }
             }
         }
-        _ => Err(format!("goal {text:?}: needs a quantile of the latency and an upper limit, as in p999<1ms")),
+        _ => {
+            Err(format!("goal {text:?}: needs a quantile of the latency and an upper limit, as in p999<1ms"))
+        }
     }
 }
 
@@ -224,21 +231,24 @@ fn limit(what: &What, text: &str) -> Result<Limit, String> {
     let Ok(number) = number.parse::<f64>() else {
         return Err(format!("{text:?} does not begin with a number; write it as p999<5ms"));
     };
-    let scaled = |units: &[(&str, f64)]| {
-        units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| number * scale)
-    };
+    let scaled =
+        |units: &[(&str, f64)]| units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| number * scale);
     const TIMES: [(&str, f64); 7] =
         [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
     const COUNTS: [(&str, f64); 3] = [("", 1.0), ("k", 1e3), ("M", 1e6)];
     match what {
         What::Time { .. } => match scaled(&TIMES) {
             Some(ns) => Ok(Limit::Ns(ns as u64)),
-            None if unit.is_empty() => Err(format!("{text:?} has no unit; write {text}ms (ns, us, ms, s, m, h)")),
+            None if unit.is_empty() => {
+                Err(format!("{text:?} has no unit; write {text}ms (ns, us, ms, s, m, h)"))
+            }
             None => Err(format!("{unit:?} is no unit of time; there are ns, us, ms, s, m and h")),
         },
         What::Rate => match scaled(&COUNTS) {
             Some(per_s) => Ok(Limit::Count(per_s)),
-            None => Err(format!("{unit:?} is no unit of a rate; write requests a second, as 45000, 45k or 1.5M")),
+            None => {
+                Err(format!("{unit:?} is no unit of a rate; write requests a second, as 45000, 45k or 1.5M"))
+            }
         },
         What::Errors | What::Unexpected | What::Censored => match (unit, scaled(&COUNTS)) {
             ("%", _) if number <= 100.0 => Ok(Limit::Share(number / 100.0)),
@@ -300,7 +310,7 @@ mod tests {
     fn what_is_met_and_what_is_not() {
         let cases = [
             ("p50<1.1ms", ""),
-            ("p50<1ms", "1.00 ms (95 %: 900.00 us to 1.10 ms)"),
+            ("p50<1ms", "1.00 ms (95 %: 900 us to 1.10 ms)"),
             ("p50 > 900 us", ""),
             ("p99<0.005s, p99>3000us", ""),
             // At least 9 ms: surely above 8, and not known to be below anything.

@@ -69,10 +69,9 @@ impl Plan {
         let (kind, duration_ns) = match shape {
             Shape::Constant { per_s } => steps(&[(per_s, duration_ns)], duration_ns),
             Shape::Poisson { per_s } => (Kind::Poisson { per_s: usable(per_s) }, duration_ns),
-            Shape::Ramp { from_per_s, to_per_s } => (
-                Kind::Ramp { from_per_s: usable(from_per_s), to_per_s: usable(to_per_s) },
-                duration_ns,
-            ),
+            Shape::Ramp { from_per_s, to_per_s } => {
+                (Kind::Ramp { from_per_s: usable(from_per_s), to_per_s: usable(to_per_s) }, duration_ns)
+            }
             Shape::Steps(list) => steps(&list, duration_ns),
             Shape::Trace(mut times) => {
                 times.retain(|&time| time < duration_ns);
@@ -98,8 +97,8 @@ impl Plan {
                 rng: Rng::with_seed(self.seed ^ u64::from(index).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             },
             Kind::Ramp { from_per_s, to_per_s } => Source::Ramp {
-                from_per_ns: from_per_s / 1e9,
-                slope_per_ns2: (to_per_s - from_per_s) / 1e9 / self.duration_ns.max(1) as f64,
+                from_per_s: *from_per_s,
+                slope_per_s2: (to_per_s - from_per_s) / (self.duration_ns.max(1) as f64 / 1e9),
             },
             Kind::Steps(steps) => Source::Steps { steps: steps.clone(), at: 0 },
             Kind::Trace(times) => Source::Trace(times.clone()),
@@ -162,7 +161,7 @@ pub struct Arrivals {
 #[derive(Clone, Debug)]
 enum Source {
     Poisson { mean_gap_ns: f64, at_ns: f64, rng: Rng },
-    Ramp { from_per_ns: f64, slope_per_ns2: f64 },
+    Ramp { from_per_s: f64, slope_per_s2: f64 },
     Steps { steps: Arc<[Step]>, at: usize },
     Trace(Arc<[u64]>),
 }
@@ -178,7 +177,7 @@ impl Iterator for Arrivals {
                 *at_ns -= *mean_gap_ns * libm::log(1.0 - rng.f64());
                 *at_ns
             }
-            Source::Ramp { from_per_ns, slope_per_ns2 } => ramp(number as f64, *from_per_ns, *slope_per_ns2)?,
+            Source::Ramp { from_per_s, slope_per_s2 } => ramp(number as f64, *from_per_s, *slope_per_s2)?,
             Source::Steps { steps, at } => step(number as f64, steps, at)?,
             Source::Trace(times) => *times.get(usize::try_from(number).ok()?)? as f64,
         };
@@ -187,19 +186,19 @@ impl Iterator for Arrivals {
     }
 }
 
-/// When the `number`-th request of a linear ramp is due: the rate's integral, solved for time.
-fn ramp(number: f64, from_per_ns: f64, slope_per_ns2: f64) -> Option<f64> {
-    if from_per_ns == 0.0 && slope_per_ns2 <= 0.0 {
+/// When the `number`-th request of a linear ramp is due, in nanoseconds: the rate's integral, solved for time.
+fn ramp(number: f64, from_per_s: f64, slope_per_s2: f64) -> Option<f64> {
+    if from_per_s == 0.0 && slope_per_s2 <= 0.0 {
         return None;
     }
-    let under_root = from_per_ns * from_per_ns + 2.0 * slope_per_ns2 * number;
+    let under_root = from_per_s * from_per_s + 2.0 * slope_per_s2 * number;
     if under_root < 0.0 {
         // A falling ramp ends before this request.
         return None;
     }
     // This form of the root loses no digits when the ramp is nearly flat.
-    let below = from_per_ns + libm::sqrt(under_root);
-    Some(if number == 0.0 { 0.0 } else { 2.0 * number / below })
+    let below = from_per_s + libm::sqrt(under_root);
+    Some(if number == 0.0 { 0.0 } else { 2e9 * number / below })
 }
 
 /// When the `number`-th request of a row of steps is due; `at` remembers the step of the one before.

@@ -373,10 +373,7 @@ mod tests {
             Seen { estimate: None, ..queue(50_000.0, probe.per_s) }
         });
         assert_eq!(found, Found::default());
-        assert_eq!(
-            stretches,
-            [(1_000.0, 1), (1_000.0, 2), (1_000.0, 4), (900.0, 1), (900.0, 2), (900.0, 4)]
-        );
+        assert_eq!(stretches, [(1_000.0, 1), (1_000.0, 2), (1_000.0, 4), (900.0, 1), (900.0, 2), (900.0, 4)]);
         assert!(search.curve()[0].why.contains("cannot bear"), "{:?}", search.curve());
     }
 
@@ -406,8 +403,9 @@ mod tests {
         });
         assert!(found.generator_limited && found.up_per_s.unwrap() <= 10_000.0, "{found:?}");
 
-        let found = run(&mut Search::new(GOAL, 1_000.0, Bounds::default()), |probe| {
-            Seen { failed_share: 0.5, ..queue(50_000.0, probe.per_s) }
+        let found = run(&mut Search::new(GOAL, 1_000.0, Bounds::default()), |probe| Seen {
+            failed_share: 0.5,
+            ..queue(50_000.0, probe.per_s)
         });
         assert_eq!(found, Found::default());
 

@@ -282,12 +282,20 @@ impl Recorder {
                 self.errors.count(failed);
             }
         }
-        if done.expected { class.latency.record(latency) } else { class.latency.censor(latency) }
+        if done.expected {
+            class.latency.record(latency)
+        } else {
+            class.latency.censor(latency)
+        }
         if done.class != VALID || !was_sent {
             return;
         }
         let service = done.done_ns.saturating_sub(done.sent_ns);
-        if done.expected { self.service.record(service) } else { self.service.censor(service) }
+        if done.expected {
+            self.service.record(service)
+        } else {
+            self.service.censor(service)
+        }
         if done.first_byte_ns >= done.sent_ns && done.first_byte_ns != 0 {
             self.first_byte.record(done.first_byte_ns - done.sent_ns);
         } else if !done.expected {

@@ -9,6 +9,9 @@
 //! - **Some requests were not seen to their end.** They are right-censored: the curve is the product-limit
 //!   (Kaplan–Meier) one, and a quantile that falls among them is reported as "at least".
 //!
+//! What never happened in the run is in no interval: ten seconds know nothing of a burst that comes once a
+//! minute. The run has to hold several of whatever is to be told.
+//!
 //! Enter at [`Intervals`] (feed it once an interval) and [`quantiles`]; [`quantile`] for one.
 use super::series::{Recorder, Series, TIME_NS_MAX, TIME_NS_MIN};
 use super::summary::Quantiles;
@@ -96,7 +99,7 @@ pub fn quantiles(series: &Series, batches: Option<&Batches>) -> Quantiles {
         p99: at(0.99),
         p999: at(0.999),
         p9999: at(0.9999),
-        max_ns: (samples > 0).then(|| series.values().max().max(series.censored().max())),
+        max_ns: (samples > 0).then(|| series.values().max().max(age(series, series.censored().max()))),
         samples,
     }
 }
@@ -146,7 +149,8 @@ fn share_above_by_age(series: &Series, share: f64) -> u64 {
     let mut ages = series.censored().iter_recorded().peekable();
     let mut above = series.len() as f64;
     for cell in series.values().iter_recorded() {
-        while let Some(gone) = ages.next_if(|gone| age(series, gone.value_iterated_to()) < cell.value_iterated_to())
+        while let Some(gone) =
+            ages.next_if(|gone| age(series, gone.value_iterated_to()) < cell.value_iterated_to())
         {
             above -= f64::from(gone.count_at_value());
             if above <= limit {
@@ -261,7 +265,8 @@ impl Batches {
 
     /// The cell edge that parts the requests most nearly at the quantile and leaves some on either side.
     fn edge(&self, q: f64) -> Option<u64> {
-        let mut all: Histogram<u64> = Histogram::new_with_bounds(TIME_NS_MIN, TIME_NS_MAX, BATCH_DIGITS).ok()?;
+        let mut all: Histogram<u64> =
+            Histogram::new_with_bounds(TIME_NS_MIN, TIME_NS_MAX, BATCH_DIGITS).ok()?;
         for cell in self.batches.iter().flat_map(|batch| batch.iter_recorded()) {
             all.saturating_record_n(cell.value_iterated_to(), u64::from(cell.count_at_value()));
         }
@@ -302,10 +307,12 @@ fn inflation(counts: &[(f64, f64)]) -> f64 {
     let squares: f64 = residuals.iter().map(|r| r * r).sum();
     let neighbours: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
     let lag_one = if squares > 0.0 { neighbours / squares } else { 0.0 };
-    // Taking the mean off draws the estimate down by about (1 + 4 rho) / n: put it back. Above 0.9 the run
-    // is all one burst, and no factor is large enough.
-    let rho = (lag_one + (1.0 + 4.0 * lag_one) / batches).clamp(0.0, 0.9);
-    let memory = (1.0 + rho) / (1.0 - rho);
+    // Taking the mean off draws the estimate down by about (1 + 4 rho) / n: put it back. What chance gives one
+    // time in twenty is taken for none, else ten seconds without any correlation would count as three.
+    let rho = (lag_one + (1.0 + 4.0 * lag_one) / batches).min(0.95);
+    let rho = if rho > 1.64 / libm::sqrt(batches) { rho } else { 0.0 };
+    // With fewer than three stretches that are free of each other no factor would be large enough.
+    let memory = ((1.0 + rho) / (1.0 - rho)).min(batches / 3.0);
     let variance = squares * batches / (batches - 1.0) * memory;
     let free = (batches / memory - 1.0).max(2.0);
     (variance / by_chance * square(student(free) / Z)).max(1.0)
@@ -318,8 +325,9 @@ fn square(x: f64) -> f64 {
 /// Student's 97.5 % quantile for `free` degrees of freedom.
 fn student(free: f64) -> f64 {
     const TABLE: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-        2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
+        2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048,
+        2.045, 2.042,
     ];
     let whole = (free.max(1.0) as usize).min(usize::MAX - 1);
     TABLE.get(whole - 1).copied().unwrap_or(Z + 2.4 / free)

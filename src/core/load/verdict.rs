@@ -120,7 +120,10 @@ fn platform(c: &Controls, s: &Summary) -> Option<String> {
         return Some(format!("the hypervisor stole {:.1} % of the cores' time", c.steal_share * 100.0));
     }
     if throttled_share > LOST_SHARE {
-        return Some(format!("the control group was throttled for {:.1} % of the time", throttled_share * 100.0));
+        return Some(format!(
+            "the control group was throttled for {:.1} % of the time",
+            throttled_share * 100.0
+        ));
     }
     if c.run_queue_share > RUN_QUEUE_SHARE {
         return Some(format!(
@@ -166,7 +169,9 @@ fn generator(c: &Controls, s: &Summary) -> Option<String> {
         [("p50", c.send_lag_p50_ns, s.latency.p50), ("p99", c.send_lag_p99_ns, s.latency.p99)]
     {
         let Some(latency) = latency else { continue };
-        if lag > LAG_NOISE_NS && lag as f64 > PART_OF_TAIL * latency.value_ns as f64 && (busy || c.queued_max == 0)
+        if lag > LAG_NOISE_NS
+            && lag as f64 > PART_OF_TAIL * latency.value_ns as f64
+            && (busy || c.queued_max == 0)
         {
             return Some(format!(
                 "its own send lag ({name} {}) is a large part of the latency ({name} {})",
@@ -250,8 +255,7 @@ mod tests {
                 at_least: false,
             })
         };
-        let latency =
-            Quantiles { p50: estimate(100_000), p99: estimate(1_000_000), ..Quantiles::default() };
+        let latency = Quantiles { p50: estimate(100_000), p99: estimate(1_000_000), ..Quantiles::default() };
         Summary {
             mode,
             offered_per_s: (mode == Mode::Open).then_some(50_000.0),

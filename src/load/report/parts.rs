@@ -3,10 +3,12 @@
 use super::format;
 use ringmill_core::load::{
     compare,
+    expect::{self, Expectation},
     search::{Found, Goal, Point},
     summary::Summary,
 };
 use serde::Serialize;
+use std::slice;
 
 /// Latency against rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -180,6 +182,25 @@ pub struct Expected {
     pub met: bool,
 }
 
+impl Expected {
+    /// All expectations of `text` (`p999<5ms, errors<0.1%`) with what became of them.
+    ///
+    /// # Errors
+    /// What cannot be read, as the parser says it.
+    pub fn all(text: &str, summary: &Summary) -> Result<Vec<Expected>, String> {
+        let parsed = expect::parse(text)?;
+        let one = |(expectation, written): (&Expectation, &str)| {
+            let unmet = expect::check(slice::from_ref(expectation), summary).pop();
+            Expected {
+                what: written.split_whitespace().collect(),
+                met: unmet.is_none(),
+                measured: unmet.map_or_else(|| "held".into(), |unmet| unmet.measured),
+            }
+        };
+        Ok(parsed.iter().zip(text.split(',')).map(one).collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +226,17 @@ mod tests {
             "{}",
             none.headline()
         );
+    }
+
+    #[test]
+    fn expectations_are_told_one_by_one_in_their_order() {
+        let summary = crate::load::report::sample::report().summary;
+        let all = Expected::all("errors<1%, p50 < 1us", &summary).unwrap();
+        let told: Vec<(&str, bool)> =
+            all.iter().map(|expected| (expected.what.as_str(), expected.met)).collect();
+        assert_eq!(told, [("errors<1%", true), ("p50<1us", false)]);
+        assert!(!all[1].measured.is_empty());
+        assert!(Expected::all("p50 near 1us", &summary).is_err());
     }
 
     #[test]

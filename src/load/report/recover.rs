@@ -1,7 +1,7 @@
 //! How long a fault was felt: from the per-second figures alone, so it works for any server.
 //!
 //! The run before the first fault is what is normal: the median of its seconds' p99 and throughput. A fault is over
-//! when [`CALM`] points in succession are normal again. The resolution is that of the timeline, one second.
+//! when three points (`CALM`) in succession are normal again. The resolution is that of the timeline, one second.
 use super::timeline::Second;
 use serde::Serialize;
 
