@@ -9,7 +9,9 @@ use ratatui::{
     backend::CrosstermBackend,
     crossterm::{
         cursor, event, execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{
+            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+        },
     },
 };
 use signal_hook::{
@@ -43,10 +45,10 @@ impl Live {
         enable_raw_mode()?;
         TAKEN.store(true, Relaxed);
         restore_on_panic();
-        let prepared = execute!(io::stderr(), EnterAlternateScreen, cursor::Hide)
-            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())))
-            // Not every terminal comes with an empty second screen.
-            .and_then(|mut terminal| terminal.clear().map(|()| terminal));
+        // Not every terminal's second screen is empty. `Terminal::clear` would ask where the cursor is, and fail
+        // after two seconds where nobody answers.
+        let prepared = execute!(io::stderr(), EnterAlternateScreen, Clear(ClearType::All), cursor::Hide)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(io::stderr())));
         let terminal = prepared.inspect_err(|_| restore())?;
         // Made before the handlers, so that whatever fails from here on gives the terminal back.
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
