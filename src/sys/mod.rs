@@ -5,4 +5,6 @@ pub mod clock;
 pub mod limits;
 pub mod mapping;
 pub mod ring;
+pub mod sched;
+pub mod signal;
 pub mod topology;
