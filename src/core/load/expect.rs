@@ -79,64 +79,80 @@ pub fn goal(text: &str) -> Result<Goal, String> {
     }
 }
 
+/// An expectation and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The expectation, as it was written.
+    pub what: String,
+    /// What was measured, or why nothing could be.
+    pub measured: String,
+    /// Whether it was met.
+    pub met: bool,
+}
+
+/// What became of each expectation, in their order.
+pub fn each(expectations: &[Expectation], summary: &Summary) -> Vec<Checked> {
+    let one = |expectation: &Expectation| {
+        let (met, measured) = expectation.look(summary);
+        Checked { what: expectation.text.clone(), measured, met }
+    };
+    expectations.iter().map(one).collect()
+}
+
 /// The expectations that the run does not meet, in their order.
 pub fn check(expectations: &[Expectation], summary: &Summary) -> Vec<Unmet> {
-    let unmet = |expectation: &Expectation| {
-        let measured = expectation.unmet(summary)?;
-        Some(Unmet { what: expectation.text.clone(), measured })
-    };
-    expectations.iter().filter_map(unmet).collect()
+    let unmet = each(expectations, summary).into_iter().filter(|one| !one.met);
+    unmet.map(|one| Unmet { what: one.what, measured: one.measured }).collect()
 }
 
 impl Expectation {
-    /// What was measured, if that does not meet the expectation.
-    fn unmet(&self, summary: &Summary) -> Option<String> {
+    /// Whether it is met, and what was measured.
+    fn look(&self, summary: &Summary) -> (bool, String) {
         let counts = &summary.counts;
         match &self.what {
-            What::Time { series, quantile } => self.unmet_time(summary, series, quantile),
-            What::Errors => self.unmet_share(counts.errors + counts.unexpected, counts.all()),
-            What::Unexpected => self.unmet_share(counts.unexpected, counts.all()),
-            What::Censored => self.unmet_share(counts.censored, counts.all()),
+            What::Time { series, quantile } => self.look_at_time(summary, series, quantile),
+            What::Errors => self.look_at_share(counts.errors + counts.unexpected, counts.all()),
+            What::Unexpected => self.look_at_share(counts.unexpected, counts.all()),
+            What::Censored => self.look_at_share(counts.censored, counts.all()),
             What::Rate => {
-                let Limit::Count(limit) = self.limit else { return None };
                 let per_s = match summary.elapsed_ns {
                     0 => 0.0,
                     ns => counts.right() as f64 * 1e9 / ns as f64,
                 };
-                (!self.holds(per_s, limit)).then(|| format!("{per_s:.0} a second as expected"))
+                let met = matches!(self.limit, Limit::Count(limit) if self.holds(per_s, limit));
+                (met, format!("{per_s:.0} a second as expected"))
             }
         }
     }
 
-    fn unmet_time(&self, summary: &Summary, series: &str, quantile: &str) -> Option<String> {
-        let Limit::Ns(limit_ns) = self.limit else { return None };
+    fn look_at_time(&self, summary: &Summary, series: &str, quantile: &str) -> (bool, String) {
         let quantiles = match find(summary, series) {
             Ok(quantiles) => quantiles,
-            Err(why) => return Some(why),
+            Err(why) => return (false, why),
         };
         let (value_ns, estimate) = match (quantile, quantiles.get(quantile)) {
             ("max", _) => (quantiles.max_ns, None),
             (_, estimate) => (estimate.map(|estimate| estimate.value_ns), estimate),
         };
         let Some(value_ns) = value_ns else {
-            return Some(format!("not measurable: {} requests cannot bear it", quantiles.samples));
+            return (false, format!("not measurable: {} requests cannot bear it", quantiles.samples));
         };
         let at_least = estimate.is_some_and(|estimate| estimate.at_least);
-        let met = self.holds(value_ns as f64, limit_ns as f64) && !(at_least && self.below);
-        (!met).then(|| estimate.map_or_else(|| time(value_ns), |estimate| in_words(&estimate)))
+        let held = matches!(self.limit, Limit::Ns(limit) if self.holds(value_ns as f64, limit as f64));
+        let measured = estimate.map_or_else(|| time(value_ns), |estimate| in_words(&estimate));
+        (held && !(at_least && self.below), measured)
     }
 
-    fn unmet_share(&self, part: u64, all: u64) -> Option<String> {
-        let (value, limit) = match self.limit {
-            Limit::Count(limit) => (part as f64, limit),
-            Limit::Share(limit) => (part as f64 / all as f64, limit),
-            Limit::Ns(_) => return None,
-        };
+    fn look_at_share(&self, part: u64, all: u64) -> (bool, String) {
         if all == 0 {
-            return Some(String::from("not measurable: there was no request"));
+            return (false, String::from("not measurable: there was no request"));
         }
-        let share = part as f64 * 100.0 / all as f64;
-        (!self.holds(value, limit)).then(|| format!("{part} of {all} requests ({share:.3} %)"))
+        let met = match self.limit {
+            Limit::Count(limit) => self.holds(part as f64, limit),
+            Limit::Share(limit) => self.holds(part as f64 / all as f64, limit),
+            Limit::Ns(_) => false,
+        };
+        (met, format!("{part} of {all} requests ({:.3} %)", part as f64 * 100.0 / all as f64))
     }
 
     fn holds(&self, value: f64, limit: f64) -> bool {

@@ -233,7 +233,7 @@ impl Search {
             }
             Some(high_ns) if high_ns < goal_ns => Held::Yes,
             Some(high_ns) => Held::Undecided(format!("may be {} at 95 % confidence", time(high_ns))),
-            None => Held::Undecided(String::from("too many requests were not answered in time")),
+            None => Held::Undecided(String::from("the samples give it no upper end")),
         }
     }
 

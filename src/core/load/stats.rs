@@ -21,6 +21,10 @@ use hdrhistogram::Histogram;
 /// Fewest effective samples above a quantile for which it is reported. With ten its rank is known to some
 /// 60 %; with fewer the upper end of the interval is the maximum, which says nothing.
 pub const ABOVE_MIN: f64 = 10.0;
+/// Correlation asks for more requests above a quantile, but for no more than this many times [`ABOVE_MIN`].
+/// Beyond, the interval says how little is known: a run of ten seconds on a machine whose speed drifts has a
+/// median worth two independent samples, and it is still the median of all that was seen.
+pub const CORRELATION_MAX: f64 = 4.0;
 /// Standard deviations on each side of a 95 % interval.
 const Z: f64 = 1.96;
 
@@ -31,13 +35,14 @@ pub struct Estimate {
     pub value_ns: u64,
     /// Lower end of the interval, in nanoseconds.
     pub low_ns: u64,
-    /// Upper end of the interval, in nanoseconds. `None`: it falls among requests of which only a lower
-    /// bound is known (censored ones), so the samples give no upper end.
+    /// Upper end of the interval, in nanoseconds. `None`: the samples give no upper end, for it falls among
+    /// requests of which only a lower bound is known (censored ones), or beyond the largest of too few.
     pub high_ns: Option<u64>,
     /// Number of independent samples that would tell as much: the requests, censored ones included,
     /// divided by the inflation that their correlation in time causes.
     pub effective_samples: f64,
-    /// Those of [`Estimate::effective_samples`] that lie above the quantile. Never below [`ABOVE_MIN`].
+    /// Those of [`Estimate::effective_samples`] that lie above the quantile. Below [`ABOVE_MIN`] only where
+    /// requests are correlated more than [`CORRELATION_MAX`] times.
     pub effective_above: f64,
     /// The quantile itself falls among censored requests: it is at least [`Estimate::value_ns`].
     pub at_least: bool,
@@ -51,17 +56,19 @@ impl Estimate {
     }
 }
 
-/// Requests that a quantile needs to be reported at all, where correlation inflates by `inflation` (at least 1).
+/// Requests that a quantile needs to be reported at all, where correlation inflates by `inflation`.
 pub fn samples_needed(q: f64, inflation: f64) -> u64 {
-    libm::ceil(ABOVE_MIN / (1.0 - q) * inflation.max(1.0) - 1e-6) as u64
+    libm::ceil(ABOVE_MIN / (1.0 - q) * inflation.clamp(1.0, CORRELATION_MAX) - 1e-6) as u64
 }
 
 /// The `q`-quantile (0 to 1) of a series that is worth `effective_samples` independent ones; `None` when fewer
-/// than [`ABOVE_MIN`] of those lie above it.
+/// requests than [`samples_needed`] are there.
 pub fn quantile(series: &Series, q: f64, effective_samples: f64) -> Option<Estimate> {
     // Rounding of 1 - q must not refuse what is just enough.
     let above = (1.0 - q) * effective_samples * (1.0 + 1e-9);
-    if series.is_empty() || !(0.0..1.0).contains(&q) || above < ABOVE_MIN {
+    let samples = series.len() as f64;
+    let needed = ABOVE_MIN * (samples / effective_samples).clamp(1.0, CORRELATION_MAX);
+    if series.is_empty() || !(0.0..1.0).contains(&q) || (1.0 - q) * samples * (1.0 + 1e-9) < needed {
         return None;
     }
     // Quantiles of the binomial number above, by normal approximation with its correction for skewness: for

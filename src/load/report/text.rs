@@ -5,7 +5,7 @@ use super::{
     format::{clock, count, rate, share, time},
 };
 use ringmill_core::load::{
-    stats::{ABOVE_MIN, Estimate},
+    stats::{ABOVE_MIN, CORRELATION_MAX, Estimate},
     summary::{Mode, Quantiles},
 };
 use std::fmt::Write;
@@ -94,7 +94,8 @@ fn percentiles(out: &mut String, report: &Report) -> Written {
     if refused {
         writeln!(
             out,
-            "refused: fewer than {ABOVE_MIN:.0} effective samples lie above that percentile; a longer run can tell it"
+            "refused: fewer than {ABOVE_MIN:.0} requests lie above it ({:.0} where slow ones come together); run longer",
+            ABOVE_MIN * CORRELATION_MAX
         )?;
     }
     Ok(())
@@ -284,7 +285,7 @@ mod tests {
         let text = render(&report);
         let line = text.lines().find(|line| line.starts_with("p99.99")).unwrap();
         assert_eq!(line.split_whitespace().nth(1), Some("refused"), "{line}");
-        assert!(text.contains("fewer than 10 effective samples"), "{text}");
+        assert!(text.contains("fewer than 10 requests lie above it (40 "), "{text}");
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl View {
             .map_or_else(|_| View(Kind::Plain(plain::Plain::new())), |live| View(Kind::Live(Box::new(live))))
     }
 
+    /// Plain lines, also on a terminal.
+    pub fn plain() -> View {
+        View(Kind::Plain(plain::Plain::new()))
+    }
+
     /// Shows `now`; call it once a second. Failing to draw is not a reason to end a measurement and is ignored.
     pub fn update(&mut self, now: &Snapshot, timeline: &Timeline) -> Wish {
         match &mut self.0 {
