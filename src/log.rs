@@ -1,6 +1,7 @@
 //! Leveled log lines on standard error, as text or JSON. Nothing is logged per event or per request.
 //!
 //! Everyone logs through the `log` macros (re-exported here); glommio does too.
+use crate::core::date::Date;
 use std::{
     io::Write,
     time::{SystemTime, UNIX_EPOCH},
@@ -66,15 +67,7 @@ fn line(format: Format, unix_ms: u64, level: &str, target: &str, message: &str) 
 /// Unix milliseconds as `2026-01-31T12:00:00.000Z`.
 pub fn rfc3339(unix_ms: u64) -> String {
     let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    // Days since 1 March of year 0, so that the leap day ends a year; 146097 days make 400 years.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let Date { year, month, day } = Date::of_unix_day(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
 }

@@ -1,10 +1,13 @@
 //! Configuration in two steps: [`raw`] reads what was written and where, [`plan`] decides what it means
 //! on this machine. A flag beats the environment, the environment the file, the file the default.
 pub mod check;
+pub mod cores;
+mod derive;
 pub mod machine;
 pub mod memory;
 pub mod plan;
 pub mod raw;
+mod read;
 pub mod units;
 
 use std::{fmt, path::Path};

@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod ack;
 pub mod batch;
+pub mod date;
 pub mod engine;
 pub mod json;
 pub mod load;

@@ -1,5 +1,6 @@
 //! Replies as bytes: heads, verdict lists, receipts. Formats into buffers that were made at start.
 use crate::ack::Ack;
+use crate::date::Date;
 use crate::engine::outbox::{OUTBOX_BYTES, Outbox};
 use crate::json::Reason;
 use crate::memory::Memory;
@@ -346,24 +347,16 @@ fn reason_phrase(status: u16) -> &'static [u8] {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT` for seconds since 1970. Days to date: the civil calendar counted in
-/// eras of 400 years that begin in March, so that the leap day comes last.
+/// `Sun, 06 Nov 1994 08:49:37 GMT` for seconds since 1970.
 fn http_date(unix_s: u64) -> [u8; 29] {
     const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let (days, second) = (unix_s / 86_400, unix_s % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
+    let Date { year, month, day } = Date::of_unix_day(days);
     let mut out = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     let weekday = (days % 7) as usize * 3;
     out[..3].copy_from_slice(&DAYS[weekday..weekday + 3]);
-    let name = month as usize * 3;
+    let name = (month as usize - 1) * 3;
     out[8..11].copy_from_slice(&MONTHS[name..name + 3]);
     let mut two = |at: usize, n: u64| {
         out[at] = b'0' + (n / 10) as u8;

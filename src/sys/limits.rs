@@ -14,7 +14,7 @@ pub const GLOMMIO_IO_BYTES_MIN: u64 = 64 * 1024;
 /// How much of io_uring there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uring {
-    /// All that the `uring` driver needs, as far as setting up a ring tells.
+    /// All that the `uring` driver needs.
     Full,
     /// Rings work, but not as the `uring` driver needs them: why. Enough for the `glommio` driver.
     Basic(String),
@@ -25,21 +25,22 @@ pub enum Uring {
 /// Sets up a ring, for nothing else tells whether one may: sysctl, seccomp and kernel all have a say.
 pub fn uring(root: &Path) -> Uring {
     if let Err(error) = io_uring::IoUring::new(2) {
-        let sysctl = fs::read_to_string(root.join("proc/sys/kernel/io_uring_disabled")).unwrap_or_default();
-        return Uring::Denied(uring_denied(error.raw_os_error().unwrap_or(0), sysctl.trim()));
+        return Uring::Denied(uring_denied(error.raw_os_error().unwrap_or(0), &uring_sysctl(root)));
     }
-    let mut wanted = io_uring::IoUring::<io_uring::squeue::Entry, io_uring::cqueue::Entry>::builder();
-    wanted.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
-    match wanted.build(2) {
-        Ok(_) => Uring::Full,
-        Err(error) => Uring::Basic(format!(
-            "the kernel refuses rings with deferred task work ({error}); they need Linux 6.1"
-        )),
+    match super::ring::uring_support() {
+        Ok(()) => Uring::Full,
+        Err(why) => Uring::Basic(why),
     }
 }
 
+/// The text of `kernel.io_uring_disabled`, empty where there is none.
+pub(super) fn uring_sysctl(root: &Path) -> String {
+    let text = fs::read_to_string(root.join("proc/sys/kernel/io_uring_disabled")).unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// Why a ring was refused, from the error of `io_uring_setup` and the text of `kernel.io_uring_disabled`.
-fn uring_denied(errno: i32, sysctl: &str) -> String {
+pub(super) fn uring_denied(errno: i32, sysctl: &str) -> String {
     match (errno, sysctl) {
         (libc::EPERM, "2") => "io_uring is switched off: kernel.io_uring_disabled is 2; \
              set it to 0 (`sysctl -w kernel.io_uring_disabled=0`)"

@@ -390,24 +390,12 @@ mod tests {
     use crate::engine::{Config, Protocol, Timeouts};
     use crate::json::StrictScanner;
     use crate::sink::{FileKind, Mail, Resume, segments::SegmentSink};
-    use alloc::{format, rc::Rc, vec};
-    use core::cell::Cell;
-
-    #[derive(Clone, Default)]
-    struct Hand(Rc<Cell<u64>>);
-
-    impl Clock for Hand {
-        fn now_ns(&self) -> u64 {
-            self.0.get()
-        }
-        fn wall_ms(&self) -> u64 {
-            self.0.get() / 1_000_000
-        }
-    }
+    use crate::testing::clock::HandClock;
+    use alloc::{format, vec};
 
     #[test]
     fn refused_events_alone_do_not_inherit_the_age_of_an_earlier_batch() {
-        let clock = Hand::default();
+        let clock = HandClock::default();
         let config = Config {
             shard: 0,
             connections_max: 1,

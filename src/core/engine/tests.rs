@@ -1,25 +1,13 @@
 use super::*;
 use crate::json::StrictScanner;
 use crate::sink::{Resume, segments::SegmentSink};
-use alloc::{format, rc::Rc, string::String, vec, vec::Vec};
-use core::cell::Cell;
+use crate::testing::clock::HandClock;
+use alloc::{format, string::String, vec, vec::Vec};
 
-#[derive(Clone, Default)]
-struct Hand(Rc<Cell<u64>>);
-
-impl Clock for Hand {
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-    fn wall_ms(&self) -> u64 {
-        self.0.get() / 1_000_000
-    }
-}
-
-type Tried = Engine<Vec<u8>, Hand, StrictScanner, SegmentSink>;
+type Tried = Engine<Vec<u8>, HandClock, StrictScanner, SegmentSink>;
 
 /// A shard with a ready segment, and a ready quarantine if asked for.
-fn engine(clock: &Hand, quarantine: bool) -> Tried {
+fn engine(clock: &HandClock, quarantine: bool) -> Tried {
     let config = Config {
         shard: 0,
         connections_max: 1,
@@ -64,7 +52,7 @@ fn sent(engine: &mut Tried) -> String {
 fn refused_lines_that_wait_for_no_commit_share_the_reply_that_does() {
     // Without a quarantine, or with a full one, refused lines have no commit. A reply of its own for each run
     // of them would promise more room than an outbox has.
-    let mut engine = engine(&Hand::default(), false);
+    let mut engine = engine(&HandClock::default(), false);
     let id = engine.open(Protocol::Lines).unwrap();
     engine.receive(id, &mut b"{}\n".to_vec());
     for _ in 0..3 {
@@ -82,7 +70,7 @@ fn refused_lines_that_wait_for_no_commit_share_the_reply_that_does() {
 
 #[test]
 fn a_line_that_grows_too_large_is_listed_and_its_start_kept() {
-    let mut engine = engine(&Hand::default(), true);
+    let mut engine = engine(&HandClock::default(), true);
     let id = engine.open(Protocol::Lines).unwrap();
     engine.receive(id, &mut b"{\"a\":1}\n{\"large\":\"".to_vec());
     for _ in 0..30 {
@@ -104,7 +92,7 @@ fn a_line_that_grows_too_large_is_listed_and_its_start_kept() {
 
 #[test]
 fn white_space_before_a_line_is_not_counted_against_it() {
-    let mut engine = engine(&Hand::default(), true);
+    let mut engine = engine(&HandClock::default(), true);
     let id = engine.open(Protocol::Lines).unwrap();
     for _ in 0..30 {
         engine.receive(id, &mut vec![b' '; 16 << 10]);
@@ -116,7 +104,7 @@ fn white_space_before_a_line_is_not_counted_against_it() {
 
 #[test]
 fn a_body_below_the_floor_is_given_up() {
-    let clock = Hand::default();
+    let clock = HandClock::default();
     let mut engine = engine(&clock, true);
     let id = engine.open(Protocol::Http).unwrap();
     let head = b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n";

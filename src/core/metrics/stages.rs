@@ -98,8 +98,10 @@ impl Stages {
     pub fn quantile_ns(&self, stage: Stage, quantile: f64) -> Option<u64> {
         let beyond = self.count(stage) as f64 * (1.0 - quantile);
         // 1e-6: 1 - 0.999 is not quite 0.001.
+        let histogram = &self.histograms[stage as usize];
+        // The upper end of a bin may lie beyond the longest time.
         (beyond >= 1.0 - 1e-6)
-            .then(|| self.histograms[stage as usize].value_at_quantile(quantile).min(TIME_NS_MAX))
+            .then(|| histogram.value_at_quantile(quantile).min(histogram.max()).min(TIME_NS_MAX))
     }
 
     /// For each of the rising `bounds_ns` how many times were at most that long.
@@ -168,6 +170,8 @@ mod tests {
     fn quantiles_say_only_what_the_samples_bear() {
         let mut stages = Stages::new();
         assert_eq!((stages.quantile_ns(Stage::Sink, 0.5), stages.max_ns(Stage::Sink)), (None, 0));
+        stages.record_n(Stage::Read, 0, 2);
+        assert_eq!((stages.quantile_ns(Stage::Read, 0.5), stages.max_ns(Stage::Read)), (Some(0), 0));
         stages.record_n(Stage::Sink, 10_000, 990);
         stages.record_n(Stage::Sink, 5_000_000, 10);
         let about = |ns: Option<u64>, expected: u64| ns.unwrap().abs_diff(expected) * 100 <= expected;

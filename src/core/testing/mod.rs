@@ -1,2 +1,3 @@
 //! Aids for tests, here and of dependants (feature `testing`).
+pub mod clock;
 pub mod split;

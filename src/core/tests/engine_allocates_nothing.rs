@@ -3,12 +3,10 @@ use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
 use ringmill_core::json::SimdScanner;
-use ringmill_core::memory::Clock;
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
+use ringmill_core::testing::clock::HandClock;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Allocations and reallocations of the process.
@@ -31,25 +29,13 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-#[derive(Clone, Default)]
-struct Hand(Rc<Cell<u64>>);
-
-impl Clock for Hand {
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-    fn wall_ms(&self) -> u64 {
-        self.0.get() / 1_000_000
-    }
-}
-
 const CONNECTIONS: usize = 4;
 /// A few commits, so that the run meets rotations.
 const CAPACITY: u64 = 1 << 20;
 
 struct Bench {
-    clock: Hand,
-    engine: Engine<Vec<u8>, Hand, SimdScanner, AnySink>,
+    clock: HandClock,
+    engine: Engine<Vec<u8>, HandClock, SimdScanner, AnySink>,
     conns: Vec<ConnId>,
     file: i32,
     replied: u64,
@@ -75,7 +61,7 @@ impl Bench {
             true => AnySink::Null(NullSink),
             false => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
         };
-        let clock = Hand::default();
+        let clock = HandClock::default();
         let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
         let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
         bench.turn();

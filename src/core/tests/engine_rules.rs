@@ -3,31 +3,17 @@ use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, SHARE_BYTES, Timeouts};
 use ringmill_core::json::StrictScanner;
-use ringmill_core::memory::Clock;
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{FileKind, Mail, Request, Resume};
-use std::cell::Cell;
-use std::rc::Rc;
+use ringmill_core::testing::clock::HandClock;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
 
-#[derive(Clone, Default)]
-struct Hand(Rc<Cell<u64>>);
-
-impl Clock for Hand {
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-    fn wall_ms(&self) -> u64 {
-        self.0.get() / MS
-    }
-}
-
 /// A shard whose device and housekeeper do as they are told, and one look at everything it says.
 struct Bench {
-    clock: Hand,
-    engine: Engine<Vec<u8>, Hand, StrictScanner, SegmentSink>,
+    clock: HandClock,
+    engine: Engine<Vec<u8>, HandClock, StrictScanner, SegmentSink>,
     /// The device completes what it is given.
     device: bool,
     /// The housekeeper delivers what it is asked for.
@@ -57,7 +43,7 @@ impl Bench {
             timeouts: Timeouts::default(),
         };
         change(&mut config);
-        let clock = Hand::default();
+        let clock = HandClock::default();
         clock.0.set(S);
         let sink = SegmentSink::new(0, &Resume::START);
         let engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |len| vec![0; len]);

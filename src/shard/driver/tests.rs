@@ -19,6 +19,8 @@ struct Shard {
     path: std::path::PathBuf,
     sender: Sender<Echo>,
     requests: mpsc::Receiver<&'static str>,
+    /// A task beside the driver has written a file and slept.
+    beside: mpsc::Receiver<()>,
     thread: JoinHandle<Echo>,
 }
 
@@ -39,9 +41,19 @@ fn start(kind: Kind, connections: usize) -> Option<Shard> {
     let address = tcp.local_addr().unwrap();
     let (sender, mailbox) = mailbox::<Echo>().unwrap();
     let (ask, requests) = mpsc::channel();
+    let (ended, beside) = mpsc::channel();
+    let file = path.with_extension("beside");
     let thread = std::thread::spawn(move || {
         let executor = ::glommio::LocalExecutorBuilder::default().io_memory(1 << 20).make().unwrap();
         executor.run(async move {
+            let hosted = Hosted::default();
+            let working = hosted.working();
+            let task = ::glommio::spawn_local(async move {
+                work_beside(&file).await;
+                drop(working);
+                let _ = ended.send(());
+            });
+            task.detach();
             let edges = Edges {
                 listeners: vec![
                     Listener { socket: Socket::Tcp(tcp), protocol: Protocol::Http },
@@ -49,7 +61,7 @@ fn start(kind: Kind, connections: usize) -> Option<Shard> {
                 ],
                 mailbox,
                 requests: Box::new(move |request| ask.send(request).unwrap()),
-                hosted: Hosted::default(),
+                hosted,
                 bounds: Bounds {
                     connections_max: connections as u32,
                     buffers: Buffers { count: 8, bytes: 4096 },
@@ -59,7 +71,17 @@ fn start(kind: Kind, connections: usize) -> Option<Shard> {
             drive(kind, Echo::new(connections), edges).await.unwrap()
         })
     });
-    Some(Shard { address, path, sender, requests, thread })
+    Some(Shard { address, path, sender, requests, beside, thread })
+}
+
+/// What a task of the same executor may want of glommio: files and timers.
+async fn work_beside(path: &std::path::Path) {
+    let file = ::glommio::io::DmaFile::create(path).await.unwrap();
+    file.write_at(file.alloc_dma_buffer(4096), 0).await.unwrap();
+    file.fdatasync().await.unwrap();
+    file.close().await.unwrap();
+    ::glommio::timer::sleep(Duration::from_millis(2)).await;
+    ::glommio::io::remove(path).await.unwrap();
 }
 
 impl Shard {
@@ -98,6 +120,21 @@ fn both(connections: usize, script: impl Fn(Shard)) {
         eprintln!("{}", kind.as_str());
         start(kind, connections).map(&script);
     }
+}
+
+#[test]
+fn other_tasks_of_the_executor_get_on() {
+    both(8, |shard| {
+        let mut tcp = shard.connect();
+        let until = Instant::now() + Duration::from_secs(20);
+        while shard.beside.try_recv().is_err() {
+            assert!(Instant::now() < until, "glommio had no turn");
+            tcp.write_all(b"x").unwrap();
+            tcp.read_exact(&mut [0]).unwrap();
+        }
+        drop(tcp);
+        shard.drain();
+    });
 }
 
 #[test]

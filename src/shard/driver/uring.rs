@@ -3,7 +3,7 @@
 //! A wake: submit and sleep ([`Ring::enter`]), take every completion, tell the logic, take what it wants done,
 //! queue that, sleep again. So a wake costs one system call however many connections it serves, and each of
 //! them gets at most one send. Only while a flush is in flight, a wake that brought much is cut into slices of
-//! [`SLICE_BYTES`] with a look at the ring between them: neither must a flush wait to be started, nor those who
+//! `SLICE_BYTES` with a look at the ring between them: neither must a flush wait to be started, nor those who
 //! wait for it to be told, until megabytes of others have been parsed.
 //!
 //! A connection's number is given back to the logic only when no operation on its socket is in flight. Its
@@ -578,8 +578,9 @@ struct Turns {
 }
 
 impl Turns {
-    /// Becomes pending, so that the executor polls its rings and runs whatever became ready.
+    /// Becomes pending, so that the executor polls its rings and runs whatever became ready. A timer that is due
+    /// when it is first looked at would not do: it never waits (`cargo run --release --example turn` shows both).
     async fn give(&self) {
-        glommio::timer::sleep(Duration::from_nanos(1)).await;
+        glommio::timer::sleep(Duration::from_micros(1)).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Every refusal with its text, and what is derived from which machine.
 use super::*;
+use crate::sys::topology::Core;
 
 const GIB: u64 = 1 << 30;
 
