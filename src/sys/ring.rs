@@ -401,11 +401,9 @@ impl Ring {
             return true;
         }
         let queue = self.ring.submission();
-        if queue.taskrun() || queue.cq_overflow() || !queue.is_empty() {
-            return true;
-        }
+        let waits = queue.taskrun() || queue.cq_overflow() || !queue.is_empty();
         drop(queue);
-        !self.ring.completion().is_empty()
+        waits || !self.ring.completion().is_empty()
     }
 
     /// Moves completions to `into`, as many as its capacity holds; the rest stays for the next call.
