@@ -23,7 +23,7 @@ pub struct LoadArgs {
     /// Independent arrivals with that mean rate, as of many users
     #[arg(long, help_heading = "Plan")]
     pub poisson: bool,
-    /// Evenly spaced arrivals [default]
+    /// Evenly spaced arrivals, the default
     #[arg(long, conflicts_with = "poisson", help_heading = "Plan")]
     pub constant: bool,
     /// From one rate to another over the whole run: 10k..100k

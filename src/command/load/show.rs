@@ -1,6 +1,6 @@
 //! What a run shows and writes while it goes: the view, the timeline, the interval log, the marks of faults.
 //!
-//! It is fed once a second by [`super::measure`] and decides nothing.
+//! It is fed once a second by [`mod@super::measure`] and decides nothing.
 use super::measure::{Second, Watch};
 use super::shape;
 use super::signals::Interrupt;
