@@ -1,4 +1,5 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
+use crate::command::load::LoadArgs;
 use crate::command::segments::SegmentsArgs;
 use crate::config::{
     Origin,
@@ -16,6 +17,8 @@ pub enum Command {
     Serve(Raw),
     /// Look into stored segments.
     Segments(SegmentsArgs),
+    /// Put a server under load. Boxed, for it is many times as large as the others.
+    Load(Box<LoadArgs>),
 }
 
 /// Parses the arguments, the program's name first. Settings come from [`KEYS`], so that each is a flag, an
@@ -28,6 +31,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     match matches.subcommand() {
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
         Some(("segments", given)) => SegmentsArgs::from_arg_matches(given).map(Command::Segments),
+        Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
 }
@@ -42,6 +46,10 @@ pub fn command() -> Clap {
         .subcommand(serve())
         .subcommand(
             SegmentsArgs::augment_args(Clap::new("segments")).about("List, print or verify what was stored"),
+        )
+        .subcommand(
+            LoadArgs::augment_args(Clap::new("load"))
+                .about("Put any HTTP or line server under load, and say what the figures are worth"),
         )
 }
 
@@ -136,6 +144,8 @@ mod tests {
             ("ringmill serve x", "unexpected argument"),
             ("ringmill serve --memory 1 --memory 2", "cannot be used multiple times"),
             ("ringmill serve --memory", "a value is required"),
+            ("ringmill load", "URL"),
+            ("ringmill load http://h --conections 5", "--connections"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

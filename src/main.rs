@@ -27,6 +27,10 @@ fn main() -> ExitCode {
             log::init(log::Format::Text, log::LevelFilter::Info);
             command::segments::run(&args)
         }
+        Ok(cli::Command::Load(args)) => {
+            log::init(log::Format::Text, log::LevelFilter::Info);
+            command::load::run(&args)
+        }
         // clap prints help to standard output with 0, errors to standard error with 2.
         Err(usage) => usage.exit(),
     }

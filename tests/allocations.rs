@@ -1,4 +1,4 @@
-//! A shard in its steady state asks the heap for nothing.
+//! A shard in its steady state asks the heap for nothing, and the kernel for no more than it must.
 //!
 //! The shard is the real one, started in this process the way `serve` starts it and driven over sockets. The
 //! allocator counts what the shard's own thread asks for; everybody else, this test included, goes uncounted.
@@ -16,6 +16,7 @@ use ringmill::{
         store::Store,
         volume::DirLock,
     },
+    sys::{asked::Asked, ring::Kind},
 };
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -383,5 +384,43 @@ fn nothing_is_allocated_in_the_steady_state() {
         let counts = measure(driver, &sink);
         let per_request = (counts.allocations + counts.reallocations) as f64 / REQUESTS as f64;
         assert!(per_request <= per_request_max, "{driver}, {sink}: {per_request} a request, {counts:?}");
+    }
+}
+
+/// One connection that waits for each reply before it sends on: what that takes of the kernel, exactly.
+#[test]
+fn a_lone_request_costs_one_send_and_what_its_commit_writes() {
+    const ROUNDS: u64 = 500;
+    // Not timers and what moves them: how many depends on how long it takes.
+    const KINDS: [Kind; 5] = [Kind::Accept, Kind::Receive, Kind::Send, Kind::Write, Kind::Sync];
+    let event: &[u8] = b"{\"type\":\"log\",\"n\":[1.5,-2e9]}\n";
+    let dir = TempDir::new("submissions");
+    let segments = format!("segments:{}", dir.join("data").display());
+    let refused = [event, b"{\"a\":\n"].concat();
+    // Sends, writes and flushes a request; everything else is set up once.
+    let cases = [
+        ("one event, null sink", "null", ndjson(event), [0, 0, 1, 0, 0]),
+        ("one event, durable", &*segments, ndjson(event), [0, 0, 1, 1, 1]),
+        ("a hundred events, durable", &segments, ndjson(event.repeat(100)), [0, 0, 1, 1, 1]),
+        ("one good and one refused event, durable", &segments, ndjson(refused), [0, 0, 1, 2, 2]),
+    ];
+    for (what, sink, request, each) in cases {
+        let served = serve(&plan("uring", sink));
+        while served.ask(|shard| shard.ready().is_err()) {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let mut client = Client::connect(served.http);
+        let mut round = || {
+            client.send(&request);
+            client.reply()
+        };
+        round();
+        let before = served.ask(|_| Asked::so_far());
+        (0..ROUNDS).for_each(|_| drop(round()));
+        let asked = served.ask(|_| Asked::so_far()).since(&before);
+        println!("{what}: {:.2} calls of io_uring_enter a request", asked.calls() as f64 / ROUNDS as f64);
+        assert_eq!(KINDS.map(|kind| asked.submissions(kind)), each.map(|n| n * ROUNDS), "{what}");
+        drop(client);
+        served.stop();
     }
 }

@@ -1,3 +1,4 @@
 //! The commands: wiring only.
+pub mod load;
 pub mod segments;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! The two clocks of the machine.
+//! The clocks of the machine, and of a thread.
 
 use crate::core::memory::Clock;
 
@@ -19,9 +19,14 @@ impl Clock for MonotonicClock {
     }
 }
 
+/// Nanoseconds that the calling thread has run on a processor.
+pub fn thread_cpu_ns() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for one `timespec`. Both clocks exist on every Linux, so this cannot
+    // SAFETY: `time` is a valid place for one `timespec`. All three clocks exist on every Linux, so this cannot
     // fail; if it did, zero would be returned.
     unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -30,6 +35,14 @@ fn read(clock: libc::clockid_t) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_works_uses_its_processor() {
+        let before = thread_cpu_ns();
+        while thread_cpu_ns() == before {
+            std::hint::spin_loop();
+        }
+    }
 
     #[test]
     fn time_goes_forward_and_the_wall_agrees_with_the_standard_library() {

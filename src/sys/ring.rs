@@ -1,4 +1,4 @@
-//! A submission and completion ring of our own, cut down to what a shard does.
+//! A submission and completion ring of our own, cut down to what a shard does, and a thread of `ringmill load`.
 //!
 //! Everything here is safe to call. The kernel writes only to the provided buffers, which the ring owns and
 //! whose ownership it tracks one by one. It reads the bytes given to [`Ring::send`] and [`Ring::write`] until
@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::limits;
 use super::mapping::{Mapping, Residence};
+use super::{asked, limits};
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -58,6 +58,8 @@ pub enum Kind {
     Timer = 7,
     /// A cancellation or a change of the timer: of no interest once done.
     Control = 8,
+    /// Readiness to write, once.
+    Writable = 9,
 }
 
 impl Kind {
@@ -75,6 +77,7 @@ impl Kind {
             5 => Kind::Sync,
             6 => Kind::Readable,
             7 => Kind::Timer,
+            9 => Kind::Writable,
             _ => Kind::Control,
         }
     }
@@ -235,6 +238,8 @@ pub struct Ring {
     timer: Box<types::Timespec>,
     /// An error of the ring itself, told by the next `enter`.
     broken: Option<io::Error>,
+    /// The kernel marks in shared memory that it has work for the next `enter`.
+    marked: bool,
 }
 
 impl Ring {
@@ -243,17 +248,29 @@ impl Ring {
     /// # Errors
     /// What the kernel says; [`uring_support`] says it in words.
     pub fn new(buffers: Buffers) -> io::Result<Ring> {
-        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS)
+        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS, false)
     }
 
-    fn with_queues(buffers: Buffers, submissions: u32, completions: u32) -> io::Result<Ring> {
-        let ring = IoUring::builder()
+    /// The same for a thread that spins: [`Ring::has_work`] tells without a system call whether to enter.
+    ///
+    /// # Errors
+    /// As [`Ring::new`].
+    pub fn spinning(buffers: Buffers) -> io::Result<Ring> {
+        Ring::with_queues(buffers, SUBMISSIONS, COMPLETIONS, true)
+    }
+
+    fn with_queues(buffers: Buffers, submissions: u32, completions: u32, marked: bool) -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder
             .setup_cqsize(completions)
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_coop_taskrun()
-            .dontfork()
-            .build(submissions)?;
+            .dontfork();
+        if marked {
+            builder.setup_taskrun_flag();
+        }
+        let ring = builder.build(submissions)?;
         let mut provided = Provided::new(buffers)?;
         // SAFETY: the entries are page aligned, hold `count` of them and are unmapped only after the ring
         // was closed and every operation that uses them has ended (see `drop`).
@@ -277,6 +294,7 @@ impl Ring {
             timer_ns: None,
             timer: Box::default(),
             broken: None,
+            marked,
         })
     }
 
@@ -320,6 +338,12 @@ impl Ring {
     pub fn readable(&mut self, socket: BorrowedFd<'_>, key: u64) {
         let entry = opcode::PollAdd::new(fd(socket), libc::POLLIN as u32).multi(true).build();
         self.push(entry.user_data(Kind::Readable.tag(key)));
+    }
+
+    /// Completes once, when the socket takes bytes, is connected, or has failed.
+    pub fn writable(&mut self, socket: BorrowedFd<'_>, key: u64) {
+        let entry = opcode::PollAdd::new(fd(socket), libc::POLLOUT as u32).build();
+        self.push(entry.user_data(Kind::Writable.tag(key)));
     }
 
     /// Ends the operation of that kind and key, if there still is one; its last completion comes all the same.
@@ -368,6 +392,20 @@ impl Ring {
             Err(error) if !passes(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Whether an `enter` or a `reap` would do anything: something is queued, or has ended. Always true for a ring
+    /// that was not made by [`Ring::spinning`], because it cannot tell.
+    pub fn has_work(&mut self) -> bool {
+        if !self.marked || self.broken.is_some() || !self.backlog.is_empty() {
+            return true;
+        }
+        let queue = self.ring.submission();
+        if queue.taskrun() || queue.cq_overflow() || !queue.is_empty() {
+            return true;
+        }
+        drop(queue);
+        !self.ring.completion().is_empty()
     }
 
     /// Moves completions to `into`, as many as its capacity holds; the rest stays for the next call.
@@ -426,6 +464,7 @@ impl Ring {
             // SAFETY: what the entries point to is either owned by the ring (buffers, the timer's time) or
             // only read by the kernel; see the module.
             if unsafe { self.ring.submission().push_multiple(entries) }.is_ok() {
+                entries.iter().for_each(|entry| asked::submission(Kind::of(entry.get_user_data())));
                 return;
             }
             if let Err(error) = self.enter_once(0) {
@@ -445,6 +484,7 @@ impl Ring {
 
     fn enter_once(&mut self, want: u32) -> io::Result<usize> {
         const GET_EVENTS: u32 = 1;
+        asked::call();
         let queued = self.ring.submission().len() as u32;
         // SAFETY: no argument is passed. Deferred work runs only in a call that asks for events, so always
         // ask.
@@ -523,8 +563,8 @@ fn passes(error: &io::Error) -> bool {
 /// # Errors
 /// A sentence for the operator.
 pub fn uring_support() -> Result<(), String> {
-    let mut ring =
-        Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16).map_err(|error| explain(&error))?;
+    let mut ring = Ring::with_queues(Buffers { count: 8, bytes: 4096 }, 8, 16, false)
+        .map_err(|error| explain(&error))?;
     let mut probe = io_uring::Probe::new();
     ring.ring.submitter().register_probe(&mut probe).map_err(|error| explain(&error))?;
     let needed = [

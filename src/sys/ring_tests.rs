@@ -108,6 +108,51 @@ fn a_write_is_followed_by_its_sync_and_a_failed_one_cancels_it() {
 }
 
 #[test]
+fn tells_of_a_connection_made_and_of_one_refused() {
+    let Some(mut ring) = ring() else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dial = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _ = socket.connect(&address.into());
+        socket
+    };
+    let made = dial();
+    ring.writable(made.as_fd(), 5);
+    let told = wait(&mut ring, 1).pop().unwrap();
+    assert_eq!((told.kind(), told.key(), told.more()), (Kind::Writable, 5, false));
+    assert!(made.take_error().unwrap().is_none());
+    drop(listener);
+    let refused = dial();
+    ring.writable(refused.as_fd(), 6);
+    assert_eq!(wait(&mut ring, 1).pop().unwrap().key(), 6);
+    // A refusal on the loopback comes within the call, so the error may have been taken there already.
+    assert!(refused.peer_addr().is_err());
+    assert_eq!(ring.outstanding(), 0);
+}
+
+#[test]
+fn a_spinning_ring_tells_when_there_is_work() {
+    if ring().is_none() {
+        return;
+    }
+    let mut ring = Ring::spinning(SMALL).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    assert!(!ring.has_work());
+    ring.receive(ours.as_fd(), 1);
+    assert!(ring.has_work());
+    ring.enter(Wait::Look).unwrap();
+    assert!(!ring.has_work());
+    theirs.write_all(b"x").unwrap();
+    while !ring.has_work() {
+        std::hint::spin_loop();
+    }
+    assert_eq!(wait(&mut ring, 1).pop().unwrap().result(), Ok(1));
+    assert!(!ring.has_work());
+}
+
+#[test]
 fn the_timer_moves_forward_and_comes_once() {
     let Some(mut ring) = ring() else { return };
     let start_ns = MonotonicClock.now_ns();

@@ -233,7 +233,8 @@ impl<L: Logic> Driver<'_, L> {
                 self.read_mail();
             }
             Kind::Timer => self.timer_fired(),
-            Kind::Control => {}
+            // A server makes no connections.
+            Kind::Control | Kind::Writable => {}
         }
     }
 
