@@ -1,36 +1,18 @@
 //! Once it runs, a load thread takes no memory for a request, malformed or not. Alone in its binary: the counter is
 //! global, and the server here takes none either.
+#[path = "../src/core/tests/counting/mod.rs"]
+mod counting;
 
+use counting::CALLS;
 use ringmill::core::load::payload::{Corpus, Source, Spec};
 use ringmill::core::load::plan::{Plan, Shape};
 use ringmill::core::load::reconcile::Acked;
 use ringmill::load::target::Target;
 use ringmill::load::worker::{Job, Message, Start, spawn};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
-
-/// Allocations and reallocations of the process.
-struct Counting;
-static CALLS: AtomicU64 = AtomicU64::new(0);
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
 
 /// Answers every request on each of `connections` connections. Requests have one event and so end with `}`.
 fn serve(connections: usize) -> std::net::SocketAddr {

@@ -9,6 +9,8 @@ pub mod faults;
 pub mod probe;
 pub mod report;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod verify;
 pub mod view;
 pub mod worker;

@@ -1,4 +1,7 @@
 //! Once warm, a shard takes no memory for a request, whatever its sink. Alone in its binary: the counter is global.
+mod counting;
+
+use counting::CALLS;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
@@ -6,28 +9,7 @@ use ringmill_core::json::SimdScanner;
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
 use ringmill_core::testing::clock::HandClock;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// Allocations and reallocations of the process.
-struct Counting;
-static CALLS: AtomicU64 = AtomicU64::new(0);
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use std::sync::atomic::Ordering::Relaxed;
 
 const CONNECTIONS: usize = 4;
 /// A few commits, so that the run meets rotations.

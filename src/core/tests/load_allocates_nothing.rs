@@ -1,29 +1,11 @@
 //! What a load worker does for each request takes no memory. Alone in its binary: the counter is global.
+mod counting;
+
+use counting::CALLS;
 use ringmill_core::load::payload::{Corpus, Rng, Spec};
 use ringmill_core::load::reconcile::Acked;
 use ringmill_core::load::reply::{LineReplies, Replies};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// Allocations and reallocations of the process.
-struct Counting;
-static CALLS: AtomicU64 = AtomicU64::new(0);
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn picking_reading_and_marking_take_no_memory() {

@@ -1,32 +1,9 @@
 //! Once warm, a scanner takes no memory, whatever it is fed. Alone in its binary: the counter is global.
+mod counting;
+
+use counting::{CALLS, LIVE};
 use ringmill_core::json::{Format, Scanner, SimdScanner, StrictScanner};
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
-
-/// Allocations and reallocations of the process, and the bytes that are live.
-struct Counting;
-static CALLS: AtomicU64 = AtomicU64::new(0);
-static LIVE: AtomicU64 = AtomicU64::new(0);
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: both calls go to the system's allocator as they came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
-        LIVE.fetch_add(layout.size() as u64, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: the block came from `alloc` above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+use std::sync::atomic::Ordering::Relaxed;
 
 #[test]
 fn scanning_allocates_nothing_once_warm_and_never_beyond_its_bound() {

@@ -310,6 +310,7 @@ fn write(file: &Path, text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::testing::Tree;
     use std::process::Command;
 
     #[test]
@@ -318,26 +319,6 @@ mod tests {
             [(5.0, 1, 95_000), (5.0, 2, 190_000), (50.0, 1, 50_000), (99.9, 1, 1_000), (0.5, 4, 398_000)]
         {
             assert_eq!(quota(percent, cores), expected, "{percent} of {cores}");
-        }
-    }
-
-    struct Tree(PathBuf);
-
-    impl Tree {
-        fn new(name: &str, files: &[(&str, &str)]) -> Tree {
-            let root = std::env::temp_dir().join(format!("ringmill-throttle-{name}-{}", std::process::id()));
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Tree(root)
-        }
-    }
-
-    impl Drop for Tree {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 

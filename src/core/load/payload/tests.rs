@@ -6,29 +6,15 @@ use crate::batch::policy::Policy;
 use crate::engine::{Action, Config, ConnId, Engine, Protocol, Timeouts};
 use crate::load::reply::{LineReplies, Replies};
 use crate::load::series::{ClassId, Outcome, VALID};
-use crate::memory::Clock;
 use crate::sink::null::NullSink;
+use crate::testing::clock::HandClock;
 use crate::testing::split::{Frame, http1_every_way};
-use alloc::rc::Rc;
 use alloc::{format, vec};
-use core::cell::Cell;
-
-#[derive(Clone, Default)]
-struct Hand(Rc<Cell<u64>>);
-
-impl Clock for Hand {
-    fn now_ns(&self) -> u64 {
-        self.0.get()
-    }
-    fn wall_ms(&self) -> u64 {
-        self.0.get() / 1_000_000
-    }
-}
 
 /// A shard that keeps nothing, one connection of it, and all that it says to that.
 struct Server {
-    clock: Hand,
-    engine: Engine<Vec<u8>, Hand, StrictScanner, NullSink>,
+    clock: HandClock,
+    engine: Engine<Vec<u8>, HandClock, StrictScanner, NullSink>,
     id: ConnId,
     said: Vec<u8>,
     ended: bool,
@@ -50,7 +36,7 @@ impl Server {
             quarantine_first: None,
             timeouts: Timeouts::default(),
         };
-        let clock = Hand::default();
+        let clock = HandClock::default();
         clock.0.set(1_000_000_000);
         let engine = Engine::new(config, clock.clone(), StrictScanner::new(), NullSink, |len| vec![0; len]);
         let mut server = Server { clock, engine, id: 0, said: vec![], ended: false, released: true };
