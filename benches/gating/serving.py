@@ -9,6 +9,8 @@ import threading
 import time
 
 from gating import tree
+from ringbench.machine import foreign_ticks
+from ringbench.processes import cpu_ns
 
 HEAD = "POST /v1/events HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 READY_S, STOP_S, SLICE_SLACK_S = 30, 35, 20
@@ -95,47 +97,18 @@ def _throttled_us():
         return 0
 
 
-def _foreign_ticks(mine):
-    """CPU time of all other user processes, with what their ended children took."""
-    total = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) in mine:
-            continue
-        try:
-            with open("/proc/%s/stat" % name) as f:
-                fields = f.read().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        # The kernel's threads work for whoever asked, the server among them.
-        if fields[1] not in ("0", "2"):
-            total += sum(int(x) for x in fields[11:15])
-    return total
-
-
-def cpu_ns(pid):
-    """What a process has run so far."""
-    total = 0
-    for task in os.listdir("/proc/%d/task" % pid):
-        try:
-            with open("/proc/%d/task/%s/schedstat" % (pid, task)) as f:
-                total += int(f.read().split()[0])
-        except OSError:
-            pass
-    return total
-
-
 class Watch:
     """Steal, throttling and the work of strangers between start and `take`, as shares of the time."""
 
     def __init__(self, mine):
         self.mine = {os.getpid(), *mine}
-        self.began, self.stat, self.throttled, self.foreign = time.monotonic(), _stat(), _throttled_us(), _foreign_ticks(self.mine)
+        self.began, self.stat, self.throttled, self.foreign = time.monotonic(), _stat(), _throttled_us(), foreign_ticks(self.mine)
 
     def take(self):
         took = time.monotonic() - self.began
         now = _stat()
         steal = max((now[c][7] - before[7]) / max(1, sum(now[c]) - sum(before)) for c, before in self.stat.items() if c in now)
-        foreign = max(0, _foreign_ticks(self.mine) - self.foreign) / os.sysconf("SC_CLK_TCK")
+        foreign = max(0, foreign_ticks(self.mine) - self.foreign) / os.sysconf("SC_CLK_TCK")
         return {"steal": steal, "foreign": foreign / took, "throttled": (_throttled_us() - self.throttled) / 1e6 / took}
 
 

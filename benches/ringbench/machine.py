@@ -146,7 +146,7 @@ def of_kernel(a):
     limit = lambda name: list(resource.getrlimit(getattr(resource, "RLIMIT_" + name)))
     return {
         "kernel": platform.release(),
-        "cmdline": re.sub(r"\S*(=UUID|root=|ip=)\S*", "…", text("/proc/cmdline") or ""),
+        "cmdline": re.sub(r"\S*(=UUID|root=|ip=|init=)\S*", "…", (text("/proc/cmdline") or "").split(" -- ")[0]),
         "thp": text("/sys/kernel/mm/transparent_hugepage/enabled"),
         "io_uring_disabled": text("/proc/sys/kernel/io_uring_disabled"),
         "irq_affinity": text("/proc/irq/default_smp_affinity"),
