@@ -3,17 +3,21 @@
 use std::collections::VecDeque;
 
 use super::conn::Pending;
-use crate::core::load::reply::{LineReplies, Replies};
+use crate::core::load::reply::{LineReplies, LineReply, Replies};
 use crate::load::target::Speech;
 
 /// An answer to the oldest request that has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Of HTTP. Over lines: 200 when each was taken, 207 when some, 400 when none, 503 when the commit failed.
+    /// Of HTTP. Over lines: 200 when each was taken, 207 when some, 400 when none, 503 when the commit failed,
+    /// [`UNTOLD`].
     pub(super) status: u16,
     /// The server closes behind it.
     pub(super) close: bool,
 }
+
+/// The request was settled, but which of its lines were taken the server did not list.
+pub(super) const UNTOLD: u16 = 0;
 
 /// Bytes that are no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ impl Reader {
             Reader::Http(replies) => replies.reset(),
             Reader::Lines(lines) => {
                 lines.replies.reset();
-                (lines.settled, lines.refused) = (0, 0);
+                lines.book = Book::default();
             }
         }
     }
@@ -75,8 +79,7 @@ impl Reader {
                     let mut rest = bytes;
                     let Some(reply) = lines.replies.next(&mut rest) else { break };
                     let reply = reply.map_err(|_| Nonsense)?;
-                    let book = Book { settled: &mut lines.settled, refused: &mut lines.refused };
-                    book.settle(reply.through, reply.acked, || reply.rejected(), flight, answers)?;
+                    lines.book.settle(&reply, flight, answers)?;
                     bytes = &bytes[bytes.len() - rest.len()..];
                 }
                 Ok(())
@@ -108,48 +111,50 @@ impl Reader {
     }
 }
 
-/// Lines are settled by count, so that one reply may answer many requests, or part of one.
+/// Replies to lines, and where they stand.
 #[derive(Default)]
 pub(super) struct Lines {
     replies: LineReplies,
+    book: Book,
+}
+
+/// Lines are settled by count, so that one reply may answer many requests, or part of one.
+#[derive(Default)]
+struct Book {
     /// Lines of requests that were answered.
     settled: u64,
     /// Refused lines of the oldest request that was not.
     refused: u32,
+    /// A reply passed over lines of it without a word.
+    untold: bool,
 }
 
-/// The counting part of [`Lines`].
-struct Book<'a> {
-    settled: &'a mut u64,
-    refused: &'a mut u32,
-}
-
-impl Book<'_> {
-    fn settle<I: Iterator<Item = u64>>(
-        self,
-        through: u64,
-        acked: bool,
-        rejected: impl Fn() -> I,
+impl Book {
+    fn settle(
+        &mut self,
+        reply: &LineReply<'_>,
         flight: &VecDeque<Pending>,
         answers: &mut Vec<Answer>,
     ) -> Result<(), Nonsense> {
         let mut left = flight.iter().skip(answers.len());
-        while through > *self.settled {
+        while reply.through > self.settled {
             // Lines that nobody sent.
             let Some(request) = left.next() else { return Err(Nonsense) };
-            let end = *self.settled + u64::from(request.lines);
-            let refused = rejected().filter(|&line| line > *self.settled && line <= end).count() as u32;
-            *self.refused += refused;
-            if through < end {
+            let end = self.settled + u64::from(request.lines);
+            let refused = reply.rejected().filter(|&line| line > self.settled && line <= end).count() as u32;
+            self.refused += refused;
+            self.untold |= reply.told_through() < end.min(reply.through);
+            if reply.through < end {
                 break;
             }
-            let status = match (acked, std::mem::take(self.refused)) {
-                (false, _) => 503,
-                (true, 0) => 200,
-                (true, refused) if refused >= request.lines => 400,
-                (true, _) => 207,
+            let status = match (reply.acked, self.untold, self.refused) {
+                (false, _, _) => 503,
+                (true, true, _) => UNTOLD,
+                (true, false, 0) => 200,
+                (true, false, refused) if refused >= request.lines => 400,
+                (true, false, _) => 207,
             };
-            *self.settled = end;
+            *self = Book { settled: end, ..Book::default() };
             answers.push(Answer { status, close: false });
         }
         Ok(())
@@ -202,6 +207,21 @@ mod tests {
         let failed = b"{\"ack\":null,\"through\":1,\"rejected\":[]}\n";
         reader.feed(failed, &flight(&[1]), &mut answers).unwrap();
         assert_eq!(statuses(&mut answers), [503]);
+    }
+
+    #[test]
+    fn lines_behind_the_hundredth_refusal_are_not_judged() {
+        let mut reader = Reader::new(Speech::Lines { replies: true }, false);
+        let mut answers = Vec::with_capacity(8);
+        let hundred: Vec<String> = (1..=100).map(|line| format!("{{\"line\":{line}}}")).collect();
+        let text = format!("{{\"ack\":\"durable\",\"through\":130,\"rejected\":[{}]}}\n", hundred.join(","));
+        // The third reaches beyond the reply, which already passed over the most of it.
+        let waiting = flight(&[100, 20, 20, 5]);
+        reader.feed(text.as_bytes(), &waiting, &mut answers).unwrap();
+        assert_eq!(statuses(&mut answers), [400, UNTOLD]);
+        let rest = b"{\"ack\":\"durable\",\"through\":145,\"rejected\":[]}\n";
+        reader.feed(rest, &flight(&[20, 5]), &mut answers).unwrap();
+        assert_eq!(statuses(&mut answers), [UNTOLD, 200]);
     }
 
     #[test]

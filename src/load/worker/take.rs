@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::conn::{Parting, Pending, Stage};
 use super::drive::Worker;
-use super::reader::{Answer, Nonsense};
+use super::reader::{Answer, Nonsense, UNTOLD};
 use crate::core::load::series::{Done, Outcome};
 use crate::load::target::Speech;
 use crate::sys::ring::Completion;
@@ -54,7 +54,7 @@ impl Worker {
         {
             self.conns[id as usize].answered = true;
             // Nobody says whether they were right; what is known is that they were taken.
-            self.end(pending, Outcome::Status(0), 0, now_ns, Some(true));
+            self.end(pending, Outcome::Status(UNTOLD), 0, now_ns, Some(true));
         }
         self.note_due(id);
     }
@@ -150,7 +150,8 @@ impl Worker {
                 self.ended.unsolicited += 1;
                 return self.leave(id, Outcome::Closed, now_ns, false);
             };
-            self.end(pending, Outcome::Status(status), first_byte_ns, now_ns, None);
+            let expected = (status == UNTOLD).then_some(true);
+            self.end(pending, Outcome::Status(status), first_byte_ns, now_ns, expected);
             let conn = &mut self.conns[id as usize];
             conn.answered = true;
             conn.failures = 0;
