@@ -131,7 +131,8 @@ fn platform(c: &Controls, s: &Summary) -> Option<String> {
             c.run_queue_share * 100.0
         ));
     }
-    if c.probe_samples == 0 {
+    // The probe on a busy core meets the generator's own work in the kernel.
+    if c.probe_samples == 0 || c.generator_busy_share > BUSY_SHARE {
         return None;
     }
     if c.hiccup_share > LOST_SHARE {
@@ -334,6 +335,19 @@ mod tests {
         let busy = Controls { generator_busy_share: 0.97, ..calm() };
         let verdict = judge(&busy, &closed);
         assert!(verdict.limit == Limit::Generator && verdict.why.contains("busy 97 %"), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_closed_loop_is_limited_by_the_server_unless_the_generator_is_busy() {
+        let judged = |busy, hiccup_share| {
+            let controls = Controls { generator_busy_share: busy, hiccup_share, ..calm() };
+            judge(&controls, &summary(Mode::Closed)).limit
+        };
+        assert_eq!(judged(0.3, 0.0), Limit::Server);
+        assert_eq!(judged(0.95, 0.0), Limit::Generator);
+        // What the probe loses on a busy core, the generator took.
+        assert_eq!(judged(0.95, 0.13), Limit::Generator);
+        assert_eq!(judged(0.3, 0.13), Limit::Platform);
     }
 
     #[test]
