@@ -2,7 +2,7 @@
 //!
 //! | written | measured |
 //! |---|---|
-//! | `p50` `p90` `p99` `p999` `p9999` `max` | latency of valid requests; also `p99.9` |
+//! | `p50` `p90` `p95` `p99` `p999` `p9999` `max` | latency of valid requests; also `p99.9` |
 //! | `service.p99` `first_byte.p99` `send_lag.p99` `cut_json.p99` | the same of another series or class |
 //! | `errors` | failed requests and unexpected replies: `<0.1%` of all, or `<10` of them |
 //! | `unexpected` `censored` | those alone, likewise |
@@ -225,7 +225,7 @@ fn what(name: &str) -> Result<What, String> {
         "censored" => Ok(What::Censored),
         "rate" => Ok(What::Rate),
         _ => Err(format!(
-            "{name:?} is not measured; there are p50, p90, p99, p999, p9999, max (also service.p99, \
+            "{name:?} is not measured; there are p50, p90, p95, p99, p999, p9999, max (also service.p99, \
              first_byte.p99, send_lag.p99, CLASS.p99), errors, unexpected, censored and rate"
         )),
     }
@@ -382,7 +382,7 @@ mod tests {
             ("p999<", "does not begin with a number"),
             ("p999<-5ms", "does not begin with a number"),
             ("p999<1.2.3ms", "does not begin with a number"),
-            ("p95<5ms", "\"p95\" is not measured; there are p50"),
+            ("p75<5ms", "\"p75\" is not measured; there are p50"),
             ("latenzy<5ms", "\"latenzy\" is not measured"),
             ("service.p42<5ms", "\"service.p42\" is not measured"),
             (".p99<5ms", "no series before the point"),

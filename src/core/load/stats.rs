@@ -103,6 +103,7 @@ pub fn quantiles(series: &Series, batches: Option<&Batches>) -> Quantiles {
     Quantiles {
         p50: at(0.5),
         p90: at(0.9),
+        p95: at(0.95),
         p99: at(0.99),
         p999: at(0.999),
         p9999: at(0.9999),

@@ -32,6 +32,8 @@ pub struct Quantiles {
     pub p50: Option<Estimate>,
     /// 90 %.
     pub p90: Option<Estimate>,
+    /// 95 %.
+    pub p95: Option<Estimate>,
     /// 99 %.
     pub p99: Option<Estimate>,
     /// 99.9 %.
@@ -45,13 +47,14 @@ pub struct Quantiles {
 }
 
 /// The quantiles of [`Quantiles`] with their names, rising.
-pub const QUANTILES: [(&str, f64); 5] =
-    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
+pub const QUANTILES: [(&str, f64); 6] =
+    [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("p9999", 0.9999)];
 
 impl Quantiles {
     /// Each quantile with its name, rising, as in [`QUANTILES`].
-    pub fn each(&self) -> [(&'static str, Option<Estimate>); 5] {
-        [("p50", self.p50), ("p90", self.p90), ("p99", self.p99), ("p999", self.p999), ("p9999", self.p9999)]
+    pub fn each(&self) -> [(&'static str, Option<Estimate>); 6] {
+        let values = [self.p50, self.p90, self.p95, self.p99, self.p999, self.p9999];
+        core::array::from_fn(|at| (QUANTILES[at].0, values[at]))
     }
 
     /// The quantile with that name (`p999`); `None` both for another name and for a refusal.

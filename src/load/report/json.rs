@@ -320,7 +320,7 @@ mod tests {
         }
         for series in ["latency_us", "service_us", "first_byte_us", "send_lag_us"] {
             let keys: Vec<&String> = json[series].as_object().unwrap().keys().collect();
-            assert_eq!(keys.len(), 6, "{series}: {keys:?}");
+            assert_eq!(keys.len(), 7, "{series}: {keys:?}");
             assert!(json[series]["p50"].is_number() && json[series]["max"].is_number(), "{series}");
         }
         assert_eq!(json["mode"], "open");
