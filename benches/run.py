@@ -3,7 +3,7 @@
 
     benches/run build          the server and our reference servers (benches/yardstick), as releases
     benches/run SUITE...       one or more of: smoke single pipelined batch batch-durable open-null
-                               open-durable pairs writeup rss chaos all
+                               open-durable pairs writeup rss chaos generators all
     benches/run show FILE...   print the tables of earlier results again
 
 Servers of a suite take turns in random order, each round with a fresh process; a run starts when the machine
@@ -24,7 +24,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import payload  # noqa: E402
-from ringbench import chaos, generators, machine, memory, results, sampling, servers, suites, tables  # noqa: E402
+from ringbench import chaos, generators, machine, memory, results, sampling, servers, suites, tables, tools  # noqa: E402
 
 
 def parser():
@@ -60,6 +60,8 @@ def parser():
     p.add_argument("--chaos-probe-secs", type=float, default=4.0)
     p.add_argument("--chaos-start", type=float, default=20e3, help="first rate tried, a second")
     p.add_argument("--chaos-connections", type=int, default=64)
+    p.add_argument("--tools-parts", default="closed,pipelined,open,lag,stall,memory", help="parts of `generators`")
+    p.add_argument("--tools-requests", type=float, default=tools.MEMORY_REQUESTS)
     return p
 
 
@@ -75,6 +77,10 @@ def measure(a, name):
         found = [memory.run(a, sink) for sink in a.rss_sinks.split(",")]
         print("\n\n".join(map(tables.of, found)), flush=True)
         return found, sum(not r[met] for r in found for met in ("met_events", "met_plan", "met_slope"))
+    if name == "generators":
+        found = tools.run(a)
+        print("\n\n".join(map(tables.of, found)), flush=True)
+        return found, 0
     if name == "chaos":
         found = [chaos.run(a)]
         samples = [d for at in found[0]["at"] for rows in at["rounds"].values() for d in rows]

@@ -104,8 +104,9 @@ def load_argv(a, server, load, seconds, out):
             "--warmup", "0s", "--connections", str(load.get("conns", 64)), "--pipeline", str(load.get("depth", 1)),
             "--payload", load.get("payload") or load["file"], "--events-per-request", str(load["per"]),
             "--seed", str(a.seed), "--cores", str(GENERATOR_CPU), "--json", out]
+    argv += ["--rate", "%.3f" % load["rate"]] if load.get("rate") else []
     # Independent arrivals, as `lg` sends them.
-    argv += ["--rate", "%.3f" % load["rate"], "--poisson"] if load.get("rate") else []
+    argv += ["--poisson"] if load.get("rate") and not load.get("even") else []
     argv += ["--malformed", "%g%%" % (100 * load["malformed"])] if load.get("malformed") else []
     return argv
 
@@ -120,7 +121,8 @@ def generate_load(a, server, load, seconds):
         if done is None or done.returncode not in (0, 1) or not os.path.exists(out):
             return done and failed(server, done)
         with open(out) as f:
-            return {**use, **figures_of_load(json.load(f), load["per"], seconds, use["server_cpu_ns"]),
+            # Threads of its own take turns on its core; whether others came between, its verdict says.
+            return {**use, "cli_delay": 0, **figures_of_load(json.load(f), load["per"], seconds, use["server_cpu_ns"]),
                     "rss_mb": rss_kb(server.pid, "VmHWM") / 1024}
 
 

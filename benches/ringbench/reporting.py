@@ -103,7 +103,8 @@ def of_rounds(result):
         percentiles = ("p50", "p99", "p999")
         points = [(name, [(spread(samples, q) or [None])[0] for q in percentiles]) for name, samples in rows.items()]
         return {slug(result["label"]): svg.dots(result["label"], "µs from the intended time", percentiles, points)}
-    figure, unit = ("events", "events a second") if result["load"]["per"] > 1 else ("cpu_us", "CPU µs a request")
+    usual = ("events", "events a second") if result["load"]["per"] > 1 else ("cpu_us", "CPU µs a request")
+    figure, unit = result.get("figure", usual)
     found = [(name, spread(samples, figure)) for name, samples in rows.items()]
     return {slug(result["label"]): svg.bars(result["label"], unit, [(name, *s) for name, s in found if s])}
 
@@ -112,6 +113,16 @@ def of_memory(result):
     points = [(t, kb / 1024) for t, kb in result["rss_kb"]]
     marks = [("plan", result["plan_bytes"] / 2**20)] if result["plan_bytes"] else []
     return {slug(result["label"]): svg.lines(result["label"], "seconds", "MiB resident", [("ringmill", points)], marks)}
+
+
+def of_tools(result):
+    if result["tools"] == "memory":
+        points = [(t, kb / 1024) for t, kb in result["rss_kb"]]
+        return {slug(result["label"]): svg.lines(result["label"], "seconds", "MiB resident", [("ringmill load", points)])}
+    if result["tools"] == "stall":
+        rows = [(row["tool"], [row["p99_us"], row["true_p99_us"]]) for row in result["rows"]]
+        return {slug(result["label"]): svg.dots(result["label"], "µs", ("said", "true"), rows)}
+    return {}
 
 
 def of_chaos(result):
@@ -135,7 +146,7 @@ def figures(kept):
     """{name: SVG}"""
     made = {}
     for _, result in kept.values():
-        of = of_chaos if result.get("chaos") else of_rounds if "rounds" in result else of_memory
+        of = of_chaos if result.get("chaos") else of_tools if result.get("tools") else of_rounds if "rounds" in result else of_memory
         made.update(of(result))
     return made
 

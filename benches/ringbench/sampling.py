@@ -42,7 +42,7 @@ def mark_disturbance(d):
     # A server's threads may wait for each other on their one core, which is its own affair; and a generator
     # that mostly sleeps loses nothing when it waits for the disk's interrupts.
     d["disturbance"] = max(d["cli_delay"] if d["cli_util"] > 0.5 else 0, d["foreign"], d["steal"])
-    d["dirty"] = d["disturbance"] >= DISTURBANCE_MAX
+    d["dirty"] = d["disturbance"] >= DISTURBANCE_MAX or d.get("load", {}).get("verdict", {}).get("limit") == "platform"
 
 
 def median_ratio(rows, arm, ref, figure):

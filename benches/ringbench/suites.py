@@ -90,10 +90,10 @@ def smoke(a):
         "arms": [ringmill(a, "segments", "durable")]})]
 
 
-# Suites of rounds; `pairs`, `rss` and `chaos` have a shape of their own.
+# Suites of rounds; `pairs`, `rss`, `chaos` and `generators` have a shape of their own.
 ROUNDS = {"smoke": smoke, "single": single, "pipelined": pipelined, "batch": batch, "batch-durable": batch_durable,
           "open-null": open_null, "open-durable": open_durable, "writeup": writeup}
-NAMES = [*ROUNDS, "pairs", "rss", "chaos"]
+NAMES = [*ROUNDS, "pairs", "rss", "chaos", "generators"]
 # `lg` is what the bounds above were set with; the write-ups are retold with our own tool.
 GENERATORS = {"writeup": ("load", "lg"), "chaos": ("load", "lg")}
 DEFAULT_GENERATORS = ("lg", "load")

@@ -16,6 +16,8 @@ def of(result):
         return of_chaos(result)
     if result.get("bursts"):
         return of_bursts(result)
+    if result.get("tools"):
+        return {"open": of_open, "lag": of_lag, "stall": of_stall, "memory": of_own_memory}[result["tools"]](result)
     return of_rounds(result) if "rounds" in result else of_memory(result)
 
 
@@ -129,3 +131,38 @@ def chaos_flaws(got):
     """A malformed request is answered with 400, so that only disturbance and exits are flaws here."""
     counts = (("dirty", sum(bool(d["dirty"]) for d in got)), ("exits", sum(bool(d["exit"]) for d in got)))
     return ", ".join("%d %s" % (n, what) for what, n in counts if n) or "–"
+
+
+def of_open(r):
+    out = ["| %s | rates kept, a second | median |" % r["label"], "|-|-|-|"]
+    for tool, rates in r["found"].items():
+        out.append("| %s | %s | %s |" % (tool, ", ".join(map(chaos.thousands, rates)), chaos.thousands(statistics.median(rates))))
+    if r["found"].get("lg"):
+        out.append("\n- median of load is %.2f of that of lg, wanted >= 0.9" % (
+            statistics.median(r["found"]["load"]) / statistics.median(r["found"]["lg"])))
+    return "\n".join(out)
+
+
+def of_lag(r):
+    out = ["| %s, µs | p50 | p99 | p999 | max | not clean |" % r["label"], "|-|-|-|-|-|-|"]
+    for row in r["rows"]:
+        out.append("| load | %s | %s |" % (" | ".join(number(row["send_lag_us"].get(q), "%.1f") for q in ("p50", "p99", "p999", "max")),
+                                           "dirty" if row["dirty"] else "–"))
+    middle = statistics.median(row["send_lag_us"]["p50"] for row in r["rows"])
+    return "\n".join(out + ["\n- median %.1f µs, wanted <= %g: **%s**" % (middle, r["bound_us"], MET[middle <= r["bound_us"]])])
+
+
+def of_stall(r):
+    out = ["| %s | p99 said, ms | arithmetic, ms | said / true | requests/s |" % r["label"], "|-|-|-|-|-|"]
+    for row in sorted(r["rows"], key=lambda row: row["tool"]):
+        said, true = row["p99_us"], row["true_p99_us"]
+        out.append("| %s | %s | %.1f | %s | %s |" % (row["tool"], number(said and said / 1e3, "%.1f"), true / 1e3, number(said and said / true, "%.3f"),
+                                                    number(row["rps"], ",")))
+    return "\n".join(out)
+
+
+def of_own_memory(r):
+    return ("| %s | |\n|-|-|\n| requests; seconds; exit code | %s; %.0f; %d |\n| peak RSS | %.1f MiB |\n"
+            "| growth in the last two thirds | %.0f KiB: %s |\n| interval log | %.1f MiB |" % (
+                r["label"], number(r["requests"], ","), r["seconds"], r["exit"], r["peak_kb"] / 1024, r["growth_kb"], MET[r["met"]],
+                r["hlog_bytes"] / 2**20))
