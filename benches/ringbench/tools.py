@@ -110,15 +110,27 @@ def read_oha(said):
 def against_raw(a, tool, load, seconds):
     """One run against a fresh raw server."""
     wait_quiet(a.watch, a.quiet)
-    server = yardstick("raw")[0].start(a, None)
+    server = yardstick("raw")[0].start(a, "")
     try:
         d = shoot(a, tool, server, {"per": 1, "ctype": JSON, "conns": CONNECTIONS, "file": a.one_line, **load}, seconds)
     finally:
         server.stop()
     if d is not None:
-        d["exit"] = None
+        # A tool's own threads, and the kernel's that do its work, wait for each other on its one core.
+        d.update(exit=None, cli_delay=0)
         mark_disturbance(d)
     return d
+
+
+def cleanest(a, tool, load):
+    """The first undisturbed run, or the least disturbed one."""
+    best = None
+    for _ in range(a.tries):
+        d = against_raw(a, tool, load, a.secs)
+        best = d if d and (best is None or d["disturbance"] < best["disturbance"]) else best
+        if d and not d["dirty"]:
+            break
+    return best
 
 
 def closed(a, tools, depth):
@@ -130,8 +142,7 @@ def closed(a, tools, depth):
     rows = {tool: [] for tool in tools}
     for n in range(a.rounds):
         for tool in random.sample(tools, len(tools)):
-            tried = (against_raw(a, tool, {"depth": depth}, a.secs) for _ in range(a.tries))
-            rows[tool].append(next((d for d in tried if d and not d["dirty"]), None) or against_raw(a, tool, {"depth": depth}, a.secs))
+            rows[tool].append(cleanest(a, tool, {"depth": depth}))
         print("  round %d of %d" % (n + 1, a.rounds), file=sys.stderr, flush=True)
     bounds = [(OURS, tool, "rps", ">=", 0.9 if tool == FLOOR else 1.0) for tool in tools if tool != OURS]
     return {"label": label, "ref": FLOOR if FLOOR in tools else OURS, "load": {"per": 1, "depth": depth}, "commands": {},
@@ -210,7 +221,7 @@ def true_p99_us(stood, began, ended):
 
 def stalled(a, tool):
     """p99 by a tool's account, and by arithmetic on the stalls that it met."""
-    server = yardstick("raw")[0].start(a, None)
+    server = yardstick("raw")[0].start(a, "")
     quick = vars(a) | {"warm": 0}
     load = {"per": 1, "ctype": JSON, "conns": CONNECTIONS, "file": a.one_line, "rate": STALL_RATE, "even": True}
     staller, began = Staller(server.pid), time.monotonic()
@@ -240,7 +251,7 @@ def memory(a):
     """Our own resident memory over 10^8 requests, in one run."""
     label = "generators: memory of ringmill load over %.0e requests" % a.tools_requests
     print("\n## %s" % label, flush=True)
-    server = yardstick("raw")[0].start(a, None)
+    server = yardstick("raw")[0].start(a, "")
     load = {"per": 1, "ctype": JSON, "conns": CONNECTIONS, "file": a.one_line, "depth": 16}
     try:
         rate = generators.generate_load(a, server, load, 5)["rps"]
