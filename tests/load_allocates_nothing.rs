@@ -70,6 +70,7 @@ fn requests_take_no_memory() {
             start: Arc::new(Start::new(1)),
             core: None,
             spin: false,
+            sampler: None,
             verify: ids.then(|| Acked::new(0)),
         };
         let running = spawn(job, ticks).unwrap();

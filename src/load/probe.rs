@@ -1,9 +1,11 @@
 //! What the machine did to the measurement: hiccups, steal, throttling, waiting for a core.
 //!
-//! One sampler a core sleeps for a millisecond, again and again, and records how late it was woken: with
-//! precedence over ordinary threads (`SCHED_FIFO`) nothing but the platform can make it late. Where precedence is
-//! not allowed only the generator's own cores are sampled, and lateness may mean another thread as well:
-//! [`Platform::precedes`] says which. A spinning sampler would take the core from whoever is measured.
+//! On a core where a generator thread spins, that thread is the probe: whatever comes between two idle turns of its
+//! loop is the platform's, and looking costs nothing ([`Sampler::idled`]). On every other core a sampler sleeps for
+//! ten milliseconds, again and again, and records how late it was woken: with precedence over ordinary threads
+//! (`SCHED_FIFO`) nothing but the platform can make it late. Where precedence is not allowed only the generator's
+//! own cores are sampled, and lateness may mean another thread as well: [`Platform::precedes`] says which. A spinning
+//! sampler would take the core from whoever is measured.
 //!
 //! The rest is read from `/proc` and the control groups when [`Probe::take`] is called, about once a second.
 //! What is *not* here: any judgement (that is `core::load::verdict`), and any figure of the server.
@@ -18,9 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// How often a sampler wakes. Hiccups shorter than this are met by chance, longer ones always; a wake costs
-/// its core some 3 us.
-const PERIOD_NS: u64 = 1_000_000;
+/// How often a sampler wakes. Hiccups shorter than this are met by chance, longer ones always. A wake costs its core
+/// some 3 us, and in a virtual machine, whose timers trap, up to 70: every millisecond took a fifteenth of each core.
+const PERIOD_NS: u64 = 10_000_000;
+
+/// How often a spinning thread records how late it saw a moment.
+const MARK_NS: u64 = 1_000_000;
 
 /// Lateness above this counts as lost time; below lie timer interrupts and leaving idle states.
 const HICCUP_NS: u64 = 100_000;
@@ -115,19 +120,51 @@ pub struct Probe {
 }
 
 /// One core's sampler, as its thread and the reader share it.
-struct Sampler {
-    /// Lateness since the last look, and all time lost. Taken a thousand times a second by the sampler and
+#[derive(Debug)]
+pub struct Sampler {
+    core: usize,
+    /// Lateness since the last look, and all time lost. Taken a thousand times a second at most by the sampler and
     /// once by the reader: never contended for long.
     state: Mutex<(Histogram<u64>, u64)>,
 }
 
+impl Sampler {
+    /// A spinning thread of that core had nothing to do from one turn (`last_ns`) to the next (`now_ns`). `mark_ns`
+    /// is the thread's own: the moment that is looked for next, 0 to begin with. Never waits.
+    #[inline]
+    pub fn idled(&self, last_ns: u64, now_ns: u64, mark_ns: &mut u64) {
+        let gap_ns = now_ns - last_ns;
+        if now_ns >= *mark_ns || gap_ns > HICCUP_NS {
+            // A mark that passed while the thread worked says nothing.
+            let late_ns = (*mark_ns > last_ns && now_ns >= *mark_ns).then(|| now_ns - *mark_ns);
+            if now_ns >= *mark_ns {
+                *mark_ns = now_ns + MARK_NS;
+            }
+            self.note(late_ns, gap_ns);
+        }
+    }
+
+    #[cold]
+    fn note(&self, late_ns: Option<u64>, gap_ns: u64) {
+        // The reader has it: a sample more or less is no matter.
+        let Ok(mut state) = self.state.try_lock() else { return };
+        if let Some(late_ns) = late_ns {
+            state.0.saturating_record(late_ns.max(1));
+        }
+        if gap_ns > HICCUP_NS {
+            state.1 += gap_ns;
+        }
+    }
+}
+
 impl Probe {
     /// Starts samplers: on all cores that this process may use if they may precede other threads, else on
-    /// `cores` alone. Generator threads are known by names that begin with `prefix`.
+    /// `cores` alone, which are the generator's. Where its threads spin they are the samplers themselves and take
+    /// [`Probe::sampler`]. Generator threads are known by names that begin with `prefix`.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(cores: &[usize], prefix: &str) -> io::Result<Probe> {
+    pub fn start(cores: &[usize], spin: bool, prefix: &str) -> io::Result<Probe> {
         let precedes = thread::spawn(|| sched::precede().is_ok()).join().unwrap_or(false);
         let mut places =
             if precedes { affinity::current().unwrap_or_else(|_| cores.to_vec()) } else { cores.to_vec() };
@@ -135,11 +172,12 @@ impl Probe {
         let stop = Arc::new(AtomicBool::new(false));
         let (mut shared, mut threads) = (Vec::new(), Vec::new());
         for core in places {
-            let sampler = Arc::new(Sampler { state: Mutex::new((histogram(), 0)) });
-            let (own, stop) = (sampler.clone(), stop.clone());
-            let name = format!("probe-{core}");
-            threads.push(thread::Builder::new().name(name).spawn(move || sample(core, &own, &stop))?);
-            shared.push(sampler);
+            let sampler = Arc::new(Sampler { core, state: Mutex::new((histogram(), 0)) });
+            shared.push(sampler.clone());
+            if !(spin && cores.contains(&core)) {
+                let (name, stop) = (format!("probe-{core}"), stop.clone());
+                threads.push(thread::Builder::new().name(name).spawn(move || sample(&sampler, &stop))?);
+            }
         }
         let mut probe = Probe {
             shared,
@@ -153,6 +191,11 @@ impl Probe {
         };
         probe.restart();
         Ok(probe)
+    }
+
+    /// What a thread that spins on `core` records into.
+    pub fn sampler(&self, core: usize) -> Option<Arc<Sampler>> {
+        self.shared.iter().find(|sampler| sampler.core == core).cloned()
     }
 
     /// Forgets what was so far: the measured time begins now.
@@ -220,9 +263,9 @@ fn histogram() -> Histogram<u64> {
 }
 
 /// A sampler's life.
-fn sample(core: usize, own: &Sampler, stop: &AtomicBool) {
+fn sample(own: &Sampler, stop: &AtomicBool) {
     // Each of these may be forbidden; then samples are a little later, which errs to the safe side.
-    let _ = affinity::pin(&[core]);
+    let _ = affinity::pin(&[own.core]);
     let _ = sched::exact_timers();
     let _ = sched::precede();
     let clock = MonotonicClock;
@@ -395,12 +438,46 @@ mod tests {
     }
 
     #[test]
+    fn a_spinning_thread_tells_what_came_between_its_turns() {
+        let sampler = Sampler { core: 3, state: Mutex::new((histogram(), 0)) };
+        let mut mark_ns = 0;
+        let ms = 1_000_000;
+        // (from, to, samples and lost time after it): the first turn only sets the mark.
+        let turns = [
+            (10 * ms, 10 * ms + 50, 0, 0),
+            (10 * ms + 50, 10 * ms + 100, 0, 0),
+            // A hiccup between marks is lost time without a sample of lateness.
+            (10 * ms + 100, 10 * ms + 300_100, 0, 300_000),
+            // One across the mark at 11 ms + 50 ns.
+            (11 * ms, 11 * ms + 10_050, 1, 300_000),
+            // The mark passed while the thread was busy, from 11.1 to 20 ms.
+            (20 * ms, 20 * ms + 50, 1, 300_000),
+            (21 * ms, 23 * ms, 2, 300_000 + 2 * ms),
+        ];
+        for (from, to, samples, lost) in turns {
+            sampler.idled(from, to, &mut mark_ns);
+            let state = sampler.state.lock().unwrap();
+            assert_eq!((state.0.len(), state.1), (samples, lost), "{from} to {to}");
+        }
+        let late = sampler.state.lock().unwrap().0.min();
+        assert!((9_900..=10_100).contains(&late), "{late}");
+    }
+
+    #[test]
+    fn cores_with_a_spinning_thread_get_no_other() {
+        let cores = affinity::current().unwrap();
+        let probe = Probe::start(&cores, true, "no such thread").unwrap();
+        assert!(probe.threads.is_empty() && probe.sampler(cores[0]).is_some());
+        assert!(probe.sampler(usize::MAX).is_none());
+    }
+
+    #[test]
     fn a_running_probe_has_samples() {
         let cores = affinity::current().unwrap();
-        let mut probe = Probe::start(&cores[..1], "no such thread").unwrap();
+        let mut probe = Probe::start(&cores[..1], false, "no such thread").unwrap();
         let mut seen = 0;
         for _ in 0..1000 {
-            thread::sleep(std::time::Duration::from_millis(5));
+            thread::sleep(std::time::Duration::from_millis(20));
             seen += probe.take().lateness.len();
             if seen >= 5 {
                 break;

@@ -77,6 +77,7 @@ impl Run {
             start: Arc::new(Start::new(1)),
             core: None,
             spin: self.spin,
+            sampler: None,
             classes,
             verify: self.verify.then(|| Acked::new(0)),
         };

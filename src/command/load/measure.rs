@@ -136,7 +136,7 @@ impl Measured {
 pub fn measure(stretch: &Stretch<'_>, probe: &mut Probe, watch: &mut dyn Watch) -> Result<Measured, String> {
     let start = Arc::new(Start::new(stretch.placement.threads.len() as u32));
     let (tell, told) = mpsc::channel();
-    let running = start_threads(stretch, &start, tell)?;
+    let running = start_threads(stretch, &start, probe, tell)?;
     let mut merge = Merge::new(stretch, running.len());
     let outcome = merge.follow(&running, &told, &start, probe, watch);
     running.iter().for_each(Running::stop);
@@ -148,6 +148,7 @@ pub fn measure(stretch: &Stretch<'_>, probe: &mut Probe, watch: &mut dyn Watch) 
 fn start_threads(
     stretch: &Stretch<'_>,
     start: &Arc<Start>,
+    probe: &Probe,
     tell: mpsc::Sender<Message>,
 ) -> Result<Vec<Running>, String> {
     let threads = stretch.placement.threads.len() as u32;
@@ -174,6 +175,7 @@ fn start_threads(
             start: start.clone(),
             core: *core,
             spin: stretch.placement.spin,
+            sampler: core.and_then(|core| probe.sampler(core)),
             classes: stretch.classes,
             verify: stretch.verify.then(|| Acked::new(thread as u16)),
         };

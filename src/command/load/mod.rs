@@ -114,8 +114,8 @@ impl Prepared {
             show.harm(subjects);
         }
         let cores: Vec<usize> = self.inputs.placement.threads.iter().filter_map(|core| *core).collect();
-        let mut probe =
-            Probe::start(&cores, THREADS).map_err(|error| format!("cannot start the probe: {error}"))?;
+        let mut probe = Probe::start(&cores, self.inputs.placement.spin, THREADS)
+            .map_err(|error| format!("cannot start the probe: {error}"))?;
         let outcome = self.ask(&mut probe, &mut show);
         drop(probe);
         show.close();

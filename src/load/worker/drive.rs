@@ -21,6 +21,7 @@ use crate::core::load::plan::Arrivals;
 use crate::core::load::reconcile::Acked;
 use crate::core::load::series::{Recorder, VALID};
 use crate::core::memory::Clock;
+use crate::load::probe::Sampler;
 use crate::load::target::Speech;
 use crate::sys::clock::{MonotonicClock, thread_cpu_ns};
 use crate::sys::ring::{Buffers, COMPLETIONS, Completion, Kind, Ring, Wait};
@@ -84,9 +85,26 @@ struct Idle {
     last_ns: Option<u64>,
     mark_ns: u64,
     mark_cpu_ns: u64,
+    /// What comes between two idle turns is the platform's.
+    sampler: Option<Arc<Sampler>>,
+    sample_ns: u64,
 }
 
 impl Idle {
+    fn new(spin: bool, sampler: Option<Arc<Sampler>>) -> Idle {
+        Idle { spin, spun_ns: 0, last_ns: None, mark_ns: 0, mark_cpu_ns: 0, sampler, sample_ns: 0 }
+    }
+
+    /// A turn without work, in a thread that spins.
+    #[inline]
+    fn turn(&mut self, now_ns: u64) {
+        let Some(last_ns) = self.last_ns.replace(now_ns) else { return };
+        self.spun_ns += now_ns - last_ns;
+        if let Some(sampler) = &self.sampler {
+            sampler.idled(last_ns, now_ns, &mut self.sample_ns);
+        }
+    }
+
     fn share(&mut self, now_ns: u64) -> f32 {
         let cpu_ns = if self.spin { 0 } else { thread_cpu_ns() };
         let elapsed_ns = now_ns.saturating_sub(self.mark_ns).max(1);
@@ -176,7 +194,7 @@ impl Worker {
             reserved_at: 0,
             fresh: Vec::with_capacity(COMPLETIONS as usize),
             overdue: Vec::with_capacity(count),
-            idle: Idle { spin: job.spin, spun_ns: 0, last_ns: None, mark_ns: 0, mark_cpu_ns: 0 },
+            idle: Idle::new(job.spin, job.sampler),
             stop,
             rng: Rng::new(job.seed),
             corpus: job.corpus,
@@ -255,9 +273,7 @@ impl Worker {
             self.idle.last_ns = None;
             return self.turn(false);
         }
-        if let Some(last_ns) = self.idle.last_ns.replace(now_ns) {
-            self.idle.spun_ns += now_ns - last_ns;
-        }
+        self.idle.turn(now_ns);
         std::hint::spin_loop();
         Ok(())
     }

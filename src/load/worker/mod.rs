@@ -42,6 +42,7 @@ use crate::core::load::payload::Corpus;
 use crate::core::load::plan::Arrivals;
 use crate::core::load::reconcile::Acked;
 use crate::core::load::series::Recorder;
+use crate::load::probe::Sampler;
 use crate::load::target::Target;
 use crate::sys::limits::{self, Resource};
 use crate::sys::{affinity, ring};
@@ -79,6 +80,8 @@ pub struct Job {
     pub core: Option<usize>,
     /// Whether that core is this thread's alone, so that it may spin.
     pub spin: bool,
+    /// Where a spinning thread tells what came between its turns.
+    pub sampler: Option<Arc<Sampler>>,
     /// Payload classes, as recorders count them.
     pub classes: usize,
     /// Where the identifiers of acknowledged events are noted, for `--verify`.
