@@ -59,7 +59,7 @@ def parser():
     p.add_argument("--chaos-rounds", type=int, default=3)
     p.add_argument("--chaos-probe-secs", type=float, default=4.0)
     p.add_argument("--chaos-start", type=float, default=20e3, help="first rate tried, a second")
-    p.add_argument("--chaos-connections", type=int, default=64)
+    p.add_argument("--chaos-connections", type=int, default=512)
     p.add_argument("--tools-parts", default="closed,pipelined,open,lag,stall,memory", help="parts of `generators`")
     p.add_argument("--tools-requests", type=float, default=tools.MEMORY_REQUESTS)
     return p

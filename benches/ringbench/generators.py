@@ -108,6 +108,7 @@ def load_argv(a, server, load, seconds, out):
     # Independent arrivals, as `lg` sends them.
     argv += ["--poisson"] if load.get("rate") and not load.get("even") else []
     argv += ["--malformed", "%g%%" % (100 * load["malformed"])] if load.get("malformed") else []
+    argv += ["--timeout", load["timeout"]] if load.get("timeout") else []
     return argv
 
 
