@@ -83,6 +83,8 @@ def blocks(kept):
     made = {"limits": limits(kept), "noise": noise(kept), "environment": environments(kept)}
     for suite, rows in suites.items():
         made[suite] = "\n\n".join(map(tables.of_writeup if suite == "writeup" else tables.of, rows))
+    if "chaos" in suites:
+        made["chaos-summary"] = tables.of_chaos_summary(suites["chaos"][-1])
     return made
 
 

@@ -111,6 +111,22 @@ def of_chaos(r):
     return "\n".join(out).rstrip()
 
 
+def of_chaos_summary(r):
+    """What the run found for valid events, a row for each server and rate; every class is in the report."""
+    out = [r["verdict"], "", "| %s | answered | p50 µs | p99 µs | p999 µs | replies to malformed ones that their class does not call for |" % r["label"],
+           "|-|-|-|-|-|-|"]
+    for at in r["at"]:
+        for arm, rows in at["rounds"].items():
+            got = [d for d in rows if d]
+            wrong = [sum(c["unexpected"] or 0 for c in d["classes"].values()) / max(1, sum(c["sent"] or 0 for name, c in d["classes"].items()
+                     if name != "valid")) for d in got]
+            main = chaos.medians(rows).get("valid") or {}
+            out.append("| %s at %s/s | %s | %s | %s |" % (
+                arm, chaos.thousands(at["rate"]), number(100 * min(1, statistics.median(chaos.settled(d) / at["rate"] for d in got)), "%.0f %%"),
+                " | ".join(number(main.get(q)) for q in SHOWN), number(100 * statistics.median(wrong), "%.1f %%")))
+    return "\n".join(out)
+
+
 def of_class(c):
     if c is None:
         return "– | – | – | –"
