@@ -23,3 +23,8 @@ pub mod compress;
 pub mod partition;
 pub mod produce;
 pub mod varint;
+
+#[cfg(test)]
+mod decode;
+#[cfg(test)]
+mod golden;
