@@ -225,3 +225,56 @@ pub(super) fn renumber(records: &mut [u8], first: u32, base_timestamp_ms: i64) -
     }
     (to, largest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        let cases = [
+            (0, 1, 1),
+            (0, 0, 0),
+            (i32::MAX, 1, 0),
+            (i32::MAX - 2, 3, 0),
+            (i32::MAX - 2, 2, i32::MAX),
+            (i32::MAX, 1000, 999),
+        ];
+        for (sequence, records, next) in cases {
+            assert_eq!(next_sequence(sequence, records), next, "{records} after {sequence}");
+        }
+    }
+
+    #[test]
+    fn a_record_needs_all_its_bytes() {
+        let headers = [(&b"stream"[..], &b"web"[..]), (b"", b"")];
+        for value in [&b""[..], b"{}", &[b'v'; 300], &[b'v'; 20_000]] {
+            for key in [None, Some(&b""[..]), Some(b"key")] {
+                let len = record_len(300, -5, key, &headers, value);
+                let fixed = RECORD_OVERHEAD_MAX + 2 * 2 * varint::BYTES_MAX;
+                assert!(len <= fixed + value.len() + key.map_or(0, <[u8]>::len) + 9);
+                let mut out = vec![0xee; len + 1];
+                assert_eq!(encode_record(&mut out[..len - 1], 300, -5, key, &headers, value), None);
+                assert!(out.iter().all(|byte| *byte == 0xee));
+                assert_eq!(encode_record(&mut out, 300, -5, key, &headers, value), Some(len));
+                assert_eq!((out[len], length_at(&out)), (0xee, len));
+            }
+        }
+    }
+
+    #[test]
+    fn renumbering_is_encoding_again() {
+        let mut out = vec![0; 1 << 20];
+        let mut expected = vec![0; 1 << 20];
+        let (mut at, mut to) = (0, 0);
+        for n in 0..5000u32 {
+            let value = vec![b'v'; n as usize % 130];
+            let time = i64::from(n) * 7 % 1000 - 20;
+            at += encode_record(&mut out[at..], 16_000 + n, time, Some(b"k"), &[], &value).unwrap();
+            to += encode_record(&mut expected[to..], 3 + n, time, Some(b"k"), &[], &value).unwrap();
+        }
+        assert_eq!(renumber(&mut out[..at], 3, 1000), (to, 1979));
+        assert!(out[..to] == expected[..to]);
+    }
+}

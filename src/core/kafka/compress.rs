@@ -174,3 +174,76 @@ impl Compress for Lz4 {
         Some(frame.at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::decode::lz4;
+    use alloc::vec::Vec;
+    use std::format;
+
+    fn text(bytes: usize) -> Vec<u8> {
+        let lines =
+            (0u64..).map(|n| format!("{{\"n\":{n},\"random\":{}}}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let mut text: Vec<u8> = lines.flat_map(std::string::String::into_bytes).take(bytes).collect();
+        text.truncate(bytes);
+        text
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(11);
+        (0..bytes).map(|_| random.u8(..)).collect()
+    }
+
+    #[test]
+    fn frames_read_back_however_the_input_is_cut() {
+        let mut compressor = Lz4::new();
+        for len in [100, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 65_536, 3 * BLOCK_BYTES, 300_000] {
+            let raw = text(len);
+            for piece in [1, 17, 300, 4096, BLOCK_BYTES, len] {
+                if len / piece > 20_000 {
+                    continue;
+                }
+                let mut out = vec![0; len];
+                let made = compressor.compress(&mut raw.chunks(piece), &mut out, len);
+                let made =
+                    made.unwrap_or_else(|| panic!("{len} bytes in pieces of {piece} do become shorter"));
+                assert!(made < len);
+                assert!(lz4(&out[..made]) == raw, "{len} bytes in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_that_do_not_become_shorter_are_stored() {
+        let mut raw = noise(BLOCK_BYTES);
+        raw.extend(text(2 * BLOCK_BYTES));
+        for room in [raw.len(), 2 * raw.len()] {
+            let mut out = vec![0; room];
+            let made = Lz4::new().compress(&mut [&raw[..]].into_iter(), &mut out, raw.len()).unwrap();
+            assert!(lz4(&out[..made]) == raw);
+            let first = u32::from_le_bytes(out[7..11].try_into().unwrap());
+            assert_eq!(first, BLOCK_BYTES as u32 | STORED);
+        }
+    }
+
+    #[test]
+    fn what_would_not_be_shorter_is_refused() {
+        let mut compressor = Lz4::new();
+        for len in [0, 1, 11, 12, 13, 100, BLOCK_BYTES, 200_000] {
+            let raw = noise(len);
+            let mut out = vec![0; 2 * len];
+            assert_eq!(compressor.compress(&mut [&raw[..]].into_iter(), &mut out, len), None, "{len}");
+        }
+        let raw = text(150_000);
+        let mut out = vec![0; raw.len()];
+        let made = compressor.compress(&mut [&raw[..]].into_iter(), &mut out, raw.len()).unwrap();
+        for limit in (0..=made + 1).filter(|limit| *limit < 100 || *limit % 997 == 0 || *limit >= made) {
+            for room in [limit, raw.len()] {
+                let mut out = vec![0; room];
+                let again = compressor.compress(&mut [&raw[..]].into_iter(), &mut out, limit);
+                assert_eq!(again, (limit > made).then_some(made), "{limit} of {made}");
+            }
+        }
+    }
+}

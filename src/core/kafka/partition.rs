@@ -145,3 +145,100 @@ fn from(start: u32, partitions: u32, usable: &impl Fn(u32) -> bool) -> u32 {
     let round = (start..partitions).chain(0..start);
     round.into_iter().find(|partition| usable(*partition)).unwrap_or(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    fn choices(partitioner: &mut Partitioner, events: usize, bytes: usize, usable: &[bool]) -> Vec<u32> {
+        let choose = |_| {
+            partitioner
+                .choose(None, bytes, usable.len() as u32, |partition| usable[partition as usize])
+                .unwrap()
+        };
+        (0..events).map(choose).collect()
+    }
+
+    #[test]
+    fn keys_go_where_they_go_leader_or_not() {
+        for spread in [Spread::Sticky { bytes: 1000 }, Spread::RoundRobin] {
+            let mut partitioner = Partitioner::new(spread, 1);
+            // murmur2("21") is -973932308; Java takes its low 31 bits.
+            assert_eq!(
+                partitioner.choose(Some(b"21"), 10, 1000, |_| false),
+                Some((-973_932_308i32 as u32 & 0x7fff_ffff) % 1000)
+            );
+            assert_eq!(partitioner.choose(Some(b"21"), 10, 1, |_| true), Some(0));
+            assert_eq!(partitioner.choose(Some(b""), 10, 0, |_| true), None);
+        }
+    }
+
+    #[test]
+    fn stickiness_counts_bytes() {
+        let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1000 }, 3);
+        let chosen = choices(&mut partitioner, 3000, 300, &[true; 6]);
+        let runs: Vec<usize> = chosen.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
+        assert!(runs.iter().all(|run| *run == 4), "1000 bytes are reached by the fourth: {runs:?}");
+        for partition in 0..6 {
+            let share = chosen.iter().filter(|chosen| **chosen == partition).count();
+            assert!((350..650).contains(&share), "{share} of 3000 for {partition}");
+        }
+    }
+
+    #[test]
+    fn a_full_batch_is_left_at_once() {
+        let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1000 }, 3);
+        let first = choices(&mut partitioner, 1, 10, &[true; 2])[0];
+        partitioner.switch();
+        assert_eq!(choices(&mut partitioner, 5, 10, &[true; 2]), [1 - first; 5]);
+    }
+
+    #[test]
+    fn the_leaderless_are_passed_over_while_there_are_others() {
+        for spread in [Spread::Sticky { bytes: 100 }, Spread::RoundRobin] {
+            for only in 0..40 {
+                let mut usable = [false; 40];
+                usable[only] = true;
+                let chosen = choices(&mut Partitioner::new(spread, 5), 20, 60, &usable);
+                assert!(chosen.iter().all(|chosen| *chosen == only as u32), "{spread:?} {only}: {chosen:?}");
+            }
+        }
+        // Losing its leader, the current one is left before its bytes are reached.
+        let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1 << 30 }, 5);
+        let first = choices(&mut partitioner, 1, 1, &[true; 2])[0];
+        let mut usable = [true; 2];
+        usable[first as usize] = false;
+        assert_eq!(choices(&mut partitioner, 1, 1, &usable), [1 - first]);
+    }
+
+    #[test]
+    fn without_any_leader_events_still_have_somewhere_to_wait() {
+        let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1000 }, 9);
+        let chosen = choices(&mut partitioner, 400, 100, &[false; 5]);
+        let runs: Vec<usize> = chosen.chunk_by(|a, b| a == b).map(<[u32]>::len).collect();
+        assert!(runs.iter().all(|run| run % 10 == 0), "{runs:?}");
+        let mut round = Partitioner::new(Spread::RoundRobin, 9);
+        assert_eq!(choices(&mut round, 4, 1, &[false; 3]), [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn in_turn_and_explicit() {
+        let mut round = Partitioner::new(Spread::RoundRobin, 9);
+        assert_eq!(choices(&mut round, 7, 1, &[true, false, true]), [0, 2, 0, 2, 0, 2, 0]);
+        assert_eq!(choices(&mut round, 2, 1, &[true, true]), [1, 0], "fewer partitions than before");
+        let mut explicit = Partitioner::new(Spread::Explicit(2), 9);
+        assert_eq!(explicit.choose(Some(b"key"), 1, 3, |_| false), Some(2));
+        assert_eq!(explicit.choose(None, 1, 2, |_| true), None);
+    }
+
+    #[test]
+    fn one_seed_one_order() {
+        let run =
+            |seed| choices(&mut Partitioner::new(Spread::Sticky { bytes: 1 }, seed), 50, 1, &[true; 50]);
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        assert_eq!(choices(&mut Partitioner::new(Spread::Sticky { bytes: 1 }, 1), 3, 1, &[true]), vec![0; 3]);
+    }
+}

@@ -58,9 +58,14 @@ impl<M: Memory> RecordArena<M> {
         }
     }
 
+    /// The batches' slots, in the order of [`RecordArena::batches`], without borrowing the arena.
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Slot> + use<M> {
+        (0..self.batches.len() as u32).map(Slot)
+    }
+
     /// The batches, in the order of their first events; halves of a split one at the end.
     pub fn batches(&self) -> impl ExactSizeIterator<Item = SealedBatch> + '_ {
-        (0..self.batches.len() as u32).map(|slot| self.batch(Slot(slot)))
+        self.slots().map(|slot| self.batch(slot))
     }
 
     /// One batch.
