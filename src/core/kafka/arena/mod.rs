@@ -27,7 +27,7 @@ mod tests;
 
 pub use seal::SealedBatch;
 
-use super::batch::{HEADER_BYTES, RECORD_OVERHEAD_MAX, RecordHeader, encode_record};
+use super::batch::{HEADER_BYTES, RECORD_OVERHEAD_MAX, RecordHeader, encode_record, headers_len};
 use super::varint;
 use crate::memory::Memory;
 use alloc::boxed::Box;
@@ -371,9 +371,7 @@ impl<M: Memory> RecordArena<M> {
 /// Makes spaces of line breaks in the value of `record`, which stands before its headers.
 #[cold]
 fn spaces_for_breaks(record: &mut [u8], headers: &[RecordHeader], value: usize) {
-    let field = |bytes: &[u8]| varint::len(bytes.len() as i64) + bytes.len();
-    let tail: usize = headers.iter().map(|(name, value)| field(name) + field(value)).sum();
-    let end = record.len() - tail - varint::len(headers.len() as i64);
+    let end = record.len() - headers_len(headers);
     let value = &mut record[end - value..end];
     value.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }
