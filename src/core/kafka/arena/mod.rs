@@ -15,7 +15,8 @@
 //! A batch is sent from where its records lie: from the first block if they are one run and not compressed.
 //! Otherwise `seal` gathers (or compresses) them into the second block. **That is the one further copy**, of the
 //! events of partitions that took turns, which keyed events do: some 9 ns an event of 300 bytes (the stage
-//! `kafka-seal-keyed` of `benches/micro` against `kafka-seal`). The first block stays as it was, so that a batch can be split.
+//! `kafka-seal-keyed` of `benches/micro` against `kafka-seal`). The first block stays as it was, so that a batch can
+//! be split.
 //!
 //! Neither lengths nor addresses change from `seal` to `clear`, and only `stamp` and `split` change bytes: of
 //! the slot they are called for. When that is allowed (nothing of it in flight) is the producer's to know.
