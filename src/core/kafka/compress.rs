@@ -58,7 +58,7 @@ const END_MARK: [u8; 4] = [0; 4];
 /// Set in a block's length: its bytes are as they were.
 const STORED: u32 = 1 << 31;
 
-/// LZ4 frames, with a table and two buffers of a block each (152 KiB in all).
+/// LZ4 frames, with a table and two buffers of a block each.
 pub struct Lz4 {
     table: CompressTable,
     /// Where a block is put together of pieces.
@@ -68,6 +68,9 @@ pub struct Lz4 {
 }
 
 impl Lz4 {
+    /// Bytes that one takes, all of them at start: the table's 4096 entries of 4 bytes, and the buffers.
+    pub const MEMORY_BYTES: usize = 4096 * 4 + BLOCK_BYTES + get_maximum_output_size(BLOCK_BYTES);
+
     /// A compressor with its memory.
     pub fn new() -> Lz4 {
         Lz4 {
