@@ -84,8 +84,8 @@ pub struct Producer {
     /// Row from which the next search begins, so that no broker starves another.
     turn: usize,
     drain_deadline_ns: Option<u64>,
-    /// Why producer ids are refused, while they are.
-    no_id: Option<i16>,
+    /// Why producer ids are refused, and when another one counts as worth asking for.
+    no_id: Option<(i16, u64)>,
     totals: Totals,
     #[cfg(test)]
     mutant: Option<mutant::Mutant>,

@@ -15,6 +15,7 @@ const NODES: usize = 3;
 const SLOTS: usize = 32;
 /// A broker takes so many records in a batch and no more.
 const RECORDS_MAX: u32 = 5;
+const DELIVERY_NS: u64 = 6 * S;
 /// Faults end by then; delivery timeout and backoffs are over a good while before the last batches.
 const SETTLE_NS: u64 = 10 * S;
 
@@ -107,7 +108,8 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         slots_max: SLOTS,
         requests_max: rng.usize(1..=5),
         batches_per_request_max: rng.usize(1..=4),
-        delivery_timeout_ns: 6 * S,
+        delivery_timeout_ns: [DELIVERY_NS, S][rng.usize(0..2)],
+        retries_max: if rng.u8(0..4) == 0 { 3 } else { u32::MAX },
         request_timeout_ns: 1500 * MS,
         dial_timeout_ns: 500 * MS,
         suspect_ns: 300 * MS,
@@ -169,6 +171,11 @@ impl World {
         if self.goes_wrong() { self.rng.u64(0..3 * S) } else { self.rng.u64(100_000..5 * MS) }
     }
 
+    /// What was said of all batches.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.told.iter().filter_map(|told| told.outcome)
+    }
+
     /// The whole life; an error says which promise was broken.
     pub fn run(&mut self) -> Result<(), String> {
         let size = self.size();
@@ -199,7 +206,7 @@ impl World {
             return Err(format!("tables grew: {size:?} to {:?}", self.size()));
         }
         self.in_time()?;
-        oracle::check(&self.cluster, &self.told)
+        oracle::check(&self.cluster, &self.told, self.by_id)
     }
 
     /// D: what the producer holds, as long as nothing grows.
@@ -423,7 +430,8 @@ impl World {
                 if self.rng.u8(0..24) == 0 {
                     self.poison.insert(self.next_id + u64::from(self.rng.u32(0..records)));
                 }
-                self.submit(topic, part, records, self.now + 6 * S);
+                let end = self.now + self.producer.settings.delivery_timeout_ns;
+                self.submit(topic, part, records, end);
             }
         }
         if !self.last {
@@ -624,7 +632,8 @@ impl World {
             return now(at, 3);
         }
         if self.goes_wrong() {
-            return now(at, [2, 19, -1, 56, 7, 14, 3, 6, 999][self.rng.usize(0..9)]);
+            let codes = [2, 19, -1, 56, 7, 14, 3, 6, 999, 10, 87, 45, 59, 47, 90, 29, 42, 100, 129];
+            return now(at, codes[self.rng.usize(0..codes.len())]);
         }
         if self.cluster.topics[at.topic].parts[at.part].leader != Some(node) {
             return now(at, 6);
