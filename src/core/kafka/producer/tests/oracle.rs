@@ -13,7 +13,6 @@ pub struct Told {
     pub part: usize,
     pub first: u64,
     pub records: u32,
-    pub submitted_ns: u64,
     pub deadline_ns: u64,
     pub stamp: Option<Stamp>,
     pub attempts: u32,
