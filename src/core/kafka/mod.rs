@@ -13,15 +13,16 @@
 //! - [`compress`]: codecs; LZ4 frames here, others by a trait that the edge implements.
 //! - [`partition`]: which partition an event goes to.
 //! - [`produce`]: a Produce request around batches that stay where they are, and its answer.
+//! - [`producer`]: who leads a partition, what is stamped and sent when, and what became of it.
 //!
-//! It writes no other request and keeps no state of any broker. Nothing a broker answers is believed
-//! before all of it has been read.
+//! It writes no request but Produce. Nothing a broker answers is believed before all of it has been read.
 
 pub mod arena;
 pub mod batch;
 pub mod compress;
 pub mod partition;
 pub mod produce;
+pub mod producer;
 pub mod varint;
 
 #[cfg(test)]
