@@ -92,18 +92,16 @@ fn producing_allocates_nothing_once_warm() {
         partitioner: Partitioner::new(Spread::Sticky { bytes: 10_000 }, 1),
         frame: ProduceFrame::new(),
     };
+    assert!(CALLS.load(Relaxed) > 0, "the counter counts");
     // Not even the first time: all of it is made at start.
-    for events in [2, 100, 2000] {
+    for events in [60, 300, 2000] {
         for (keyed, compressed) in [(false, false), (true, false), (false, true), (true, true)] {
             let calls = CALLS.load(Relaxed);
             let sent = sink.commit(events, keyed, compressed);
             assert_eq!(answered(), 21);
             assert_eq!(CALLS.load(Relaxed), calls, "{events} events, keyed {keyed}, compressed {compressed}");
             let raw = 350 * events as usize;
-            assert!(
-                if compressed && events > 2 { sent < raw / 2 } else { sent > raw / 2 },
-                "{sent} of {raw}"
-            );
+            assert!(if compressed { sent < raw / 2 } else { sent > raw / 2 }, "{sent} of {raw}");
         }
     }
 }

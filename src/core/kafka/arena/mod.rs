@@ -279,7 +279,7 @@ impl<M: Memory> RecordArena<M> {
         };
         let run = self.run_of(slot);
         let batch = &mut self.batches[slot as usize];
-        let most = self.batch_bytes - HEADER_BYTES - batch.bytes as usize;
+        let most = self.batch_bytes.saturating_sub(HEADER_BYTES + batch.bytes as usize);
         let block = self.first.bytes_mut();
         let end = block.len().min(self.len + most);
         let delta = timestamp_ms.wrapping_sub(batch.first_timestamp_ms);

@@ -38,8 +38,10 @@ pub struct SealedBatch {
 
 impl<M: Memory> RecordArena<M> {
     /// Freezes the records: compresses or gathers those that are not sent from where they lie. All
-    /// batches have the compressor's codec, save those that it does not make shorter.
+    /// batches have the compressor's codec, save those that it does not make shorter. Nothing may be appended
+    /// or rolled back from here to `clear`.
     pub fn seal(&mut self, mut compressor: Option<&mut dyn Compress>) {
+        self.batches.iter_mut().for_each(|batch| batch.first_run = NONE);
         for index in (0..self.runs.len()).rev() {
             let run = &mut self.runs[index];
             let batch = &mut self.batches[run.slot as usize];

@@ -154,6 +154,28 @@ fn what_an_empty_arena_takes_is_known_before() {
 }
 
 #[test]
+fn room_is_looked_for_before_the_work() {
+    let mut arena = arena(1000, ArenaLimits { runs: 2, ..LIMITS });
+    assert!(arena.has_room(1000) && !arena.has_room(1001));
+    put(&mut arena, 0, &"v".repeat(91)).unwrap();
+    assert_eq!((arena.len(), arena.capacity()), (100, 1000));
+    assert!(arena.has_room(900) && !arena.has_room(901));
+    put(&mut arena, 1, "").unwrap();
+    assert!(!arena.has_room(1), "no run is left");
+}
+
+#[test]
+fn sealing_again_changes_nothing() {
+    let mut arena = arena(4096, LIMITS);
+    (0..30).for_each(|n| put(&mut arena, n % 3, &format!("{n}")).unwrap());
+    arena.seal(None);
+    let before = read(&mut arena);
+    arena.seal(None);
+    assert_eq!(read(&mut arena), before);
+    assert_eq!(arena.slots().collect::<Vec<_>>(), [Slot(0), Slot(1), Slot(2)]);
+}
+
+#[test]
 fn a_full_batch_is_no_longer_than_its_bound() {
     let limits = ArenaLimits { batch_bytes: BATCH_BYTES_MIN, ..LIMITS };
     for len in 1..300 {

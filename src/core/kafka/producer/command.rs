@@ -95,10 +95,13 @@ impl Producer {
     }
 
     fn dial(&mut self, now_ns: u64) -> Option<Step> {
+        // A bootstrap list of old addresses must not keep us from brokers that were named since.
+        let lost = !self.broker_is_up() && self.rows[self.rows.len() - 1].failures > 0;
         for row in 0..self.rows.len() {
+            let known = self.rows[row].broker.is_some();
             let wanted = match self.is_bootstrap(row) {
                 true => self.bootstrap_wanted(),
-                false => self.rows[row].leads > 0,
+                false => self.rows[row].leads > 0 || (known && lost),
             };
             let peer = &mut self.rows[row];
             if !wanted || peer.state != State::Closed {

@@ -1,6 +1,7 @@
 //! A batch's way: placed, sent, tried again, ended. The only file that moves a partition from phase to phase,
 //! but for `command.rs`, which sends.
 
+use super::mutant::Mutant;
 use super::partition::{Life, Phase};
 use super::types::{Outcome, Reason, Slot, Why};
 use super::{Producer, stamp::next_sequence};
@@ -13,8 +14,9 @@ impl Producer {
         }
         self.loosen(p);
         self.follow_incarnation(p);
+        self.leave_gone(p);
         let part = &mut self.partitions[p];
-        if matches!(part.phase, Phase::Held) || part.head.is_none() {
+        if part.head.is_none() {
             return;
         }
         part.phase = Phase::Waiting;
@@ -50,13 +52,25 @@ impl Producer {
         self.partitions[p].phase = Phase::Waiting;
     }
 
-    /// The topic was made anew: nothing of the old sequence may be known to the new log.
-    fn follow_incarnation(&mut self, p: usize) {
-        let part = &mut self.partitions[p];
-        let incarnation = self.topics.table[part.topic].incarnation;
-        if part.incarnation == incarnation {
+    /// Ends what waits for a partition that the topic made anew has not.
+    fn leave_gone(&mut self, p: usize) {
+        let part = &self.partitions[p];
+        if (part.number as usize) < self.topics.table[part.topic].count {
             return;
         }
+        while let Some(head) = self.partitions[p].head {
+            self.end(p, self.ended(head, Why::PartitionGone));
+        }
+    }
+
+    /// The topic was made anew: nothing of the old sequence may be known to the new log.
+    fn follow_incarnation(&mut self, p: usize) {
+        let part = &self.partitions[p];
+        let incarnation = self.topics.table[part.topic].incarnation;
+        if part.incarnation == incarnation || self.errs(Mutant::IgnoreRecreation) {
+            return;
+        }
+        let part = &mut self.partitions[p];
         part.incarnation = incarnation;
         if let Some(head) = part.head {
             if self.batches[head].maybe {
@@ -73,6 +87,8 @@ impl Producer {
 
     /// An attempt failed. `patient`: after a backoff; otherwise at once, to follow a hint.
     pub(super) fn retry(&mut self, now_ns: u64, p: usize, patient: bool) {
+        // Following a hint may have placed it.
+        self.loosen(p);
         let part = &mut self.partitions[p];
         part.phase = Phase::Waiting;
         part.figures.retries += 1;
@@ -82,6 +98,10 @@ impl Producer {
             part.not_before_ns = now_ns + self.settings.retry.wait_ns(part.failures, &mut self.chance);
         }
         let Some(head) = part.head else { return };
+        if self.errs(Mutant::RestampOnRetry) && self.partitions[p].identity.is_some() {
+            self.partitions[p].bump();
+            self.batches[head].stamp = None;
+        }
         let batch = &mut self.batches[head];
         batch.retries = batch.retries.saturating_add(1);
         if batch.retries > self.settings.retries_max {
@@ -97,13 +117,18 @@ impl Producer {
     ///
     /// The batch must not be in a request of a link that is up: what is ended may be forgotten by its owner.
     pub(super) fn give_up(&mut self, now_ns: u64, p: usize, why: Why) {
-        let Some(head) = self.partitions[p].head else { return };
-        let reason = self.reason(head, why);
-        let outcome = match self.batches[head].maybe {
+        if let Some(head) = self.partitions[p].head {
+            self.finish(now_ns, p, self.ended(head, why));
+        }
+    }
+
+    fn ended(&self, batch: usize, why: Why) -> Outcome {
+        let reason = self.reason(batch, why);
+        let expired = why == Why::Deadline && self.errs(Mutant::ExpireAsNotWritten);
+        match self.batches[batch].maybe && !expired {
             true => Outcome::PossiblyWritten(reason),
             false => Outcome::NotWritten(reason),
-        };
-        self.finish(now_ns, p, outcome);
+        }
     }
 
     /// Ends the head batch and goes on with the next.
@@ -115,6 +140,7 @@ impl Producer {
     /// Ends the head batch.
     fn end(&mut self, p: usize, outcome: Outcome) {
         self.loosen(p);
+        let (reuse, negative) = (self.errs(Mutant::ReuseSequence), self.errs(Mutant::WrapNegative));
         let part = &mut self.partitions[p];
         let Some(head) = part.head else { return };
         let batch = &mut self.batches[head];
@@ -122,7 +148,10 @@ impl Producer {
         match outcome {
             Outcome::Written { .. } => {
                 if let Some(id) = &mut part.identity {
-                    id.sequence = next_sequence(id.sequence, batch.records);
+                    id.sequence = match negative {
+                        false => next_sequence(id.sequence, batch.records),
+                        true => id.sequence.wrapping_add(batch.records as i32),
+                    };
                 }
                 part.failures = 0;
                 part.hints = 0;
@@ -135,14 +164,16 @@ impl Producer {
             }
             Outcome::PossiblyWritten(_) => {
                 // Its sequence numbers may be taken: they are left behind with their epoch.
-                part.bump();
+                if !reuse {
+                    part.bump();
+                }
                 part.figures.possibly_written += 1;
                 self.totals.possibly_written += 1;
-                self.totals.bumps += 1;
             }
             Outcome::Split { .. } => {
                 part.held_deadline_ns = batch.deadline_ns;
                 part.phase = Phase::Held;
+                self.held += 1;
                 self.totals.splits += 1;
             }
             Outcome::NotWritten(_) | Outcome::Refused { .. } => {

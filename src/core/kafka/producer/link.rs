@@ -1,6 +1,7 @@
 //! Links coming up and going down, and what that means for the requests on them.
 
 use super::brokers::{Asked, State};
+use super::mutant::Mutant;
 use super::partition::Phase;
 use super::types::{LinkFailure, LinkId, ProducerIdAnswer};
 use super::{Producer, errors, partition::Identity};
@@ -10,7 +11,8 @@ impl Producer {
     pub(super) fn row_of(&self, link: LinkId) -> Option<usize> {
         let row = link.row();
         let peer = self.rows.get(row)?;
-        (peer.state != State::Closed && peer.link(row) == link).then_some(row)
+        let current = peer.link(row) == link || self.errs(Mutant::BelieveStale);
+        (peer.state != State::Closed && current).then_some(row)
     }
 
     pub(super) fn row_of_broker(&self, id: i32) -> Option<usize> {
@@ -25,13 +27,11 @@ impl Producer {
         self.rows[..self.rows.len() - 1].iter().any(|peer| peer.is_up())
     }
 
-    pub(super) fn link_up(&mut self, now_ns: u64, link: LinkId) {
+    pub(super) fn link_up(&mut self, link: LinkId) {
         let Some(row) = self.row_of(link) else { return };
         if matches!(self.rows[row].state, State::Dialing(_)) {
             self.rows[row].state = State::Up;
             self.topics.version += 1;
-            // A stopped clock would let a muted row pass for ever unnoticed.
-            self.wake(self.rows[row].muted_until_ns.max(now_ns));
         }
     }
 
@@ -98,7 +98,7 @@ impl Producer {
             let p = self.batches[batch].partition;
             let here = self.partitions[p].phase == Phase::Sent { row, request: at };
             if here && self.partitions[p].head == Some(batch) {
-                self.batches[batch].maybe = true;
+                self.batches[batch].maybe = !self.errs(Mutant::LostIsProof);
                 self.retry(now_ns, p, true);
             }
         }
@@ -127,10 +127,8 @@ impl Producer {
         let part = &mut self.partitions[p];
         part.asked_id = false;
         part.failures = 0;
-        // An id for a topic made anew meanwhile is as new as any.
         let (producer_id, epoch) = (answer.producer_id, answer.epoch);
         part.identity = Some(Identity { producer_id, epoch, sequence: self.settings.first_sequence });
-        part.incarnation = self.topics.table[part.topic].incarnation.max(part.incarnation);
         self.place(now_ns, p);
     }
 
@@ -161,7 +159,7 @@ impl Producer {
     /// Sends nothing on a link for as long as its broker asks (KIP-219), within bounds.
     pub(super) fn mute(&mut self, now_ns: u64, row: usize, throttle_ms: i32) {
         let Ok(ms) = u64::try_from(throttle_ms) else { return };
-        if ms == 0 {
+        if ms == 0 || self.errs(Mutant::IgnoreThrottle) {
             return;
         }
         let silence = (ms * 1_000_000).min(self.settings.throttle_max_ns);

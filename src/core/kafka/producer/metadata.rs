@@ -7,6 +7,7 @@
 use super::Producer;
 use super::brokers::Asked;
 use super::errors::{self, Control};
+use super::mutant::Mutant;
 use super::partition::Phase;
 use super::topics::Trouble;
 use super::types::{BrokerSeen, LinkFailure, LinkId, MetadataAnswer, PartitionSeen, TopicId, TopicSeen, Why};
@@ -72,7 +73,10 @@ impl Producer {
         }
         let due = self.metadata.due_ns;
         self.metadata.late_since_ns.get_or_insert(due);
-        self.wake(due);
+        // What is due already waits for a link, not for a time: waking for it would turn in a circle.
+        if due > now_ns {
+            self.wake(due);
+        }
         self.stirred = true;
     }
 
@@ -186,6 +190,10 @@ impl Producer {
         };
         if let Some(trouble) = trouble {
             self.trouble(topic, Some(trouble));
+            if trouble == Trouble::Absent && self.errs(Mutant::ForgetVanished) {
+                self.topics.table[topic].incarnation += 1;
+                self.forget_mistaken(topic);
+            }
             if trouble == Trouble::Denied {
                 self.give_up_topic(now_ns, topic, Why::Denied);
             }
@@ -249,27 +257,31 @@ impl Producer {
             }
             self.place(now_ns, p);
         }
-        self.give_up_gone(now_ns, topic);
     }
 
-    /// Ends what waits for partitions that the topic has not.
-    pub(super) fn give_up_gone(&mut self, now_ns: u64, topic: usize) {
-        let (count, reserved) = (self.topics.table[topic].count, self.topics.table[topic].reserved);
-        for number in count..reserved {
+    /// What a mutant does to the sequences of a topic that is not there.
+    fn forget_mistaken(&mut self, topic: usize) {
+        for number in 0..self.topics.table[topic].reserved {
             let p = self.topics.index(topic, number);
-            self.give_up_all(now_ns, p, Why::PartitionGone);
+            let part = &mut self.partitions[p];
+            if !matches!(part.phase, Phase::Sent { .. } | Phase::Ready(_) | Phase::WantsId) {
+                (part.identity, part.incarnation) = (None, self.topics.table[topic].incarnation);
+                if let Some(head) = part.head {
+                    self.batches[head].stamp = None;
+                }
+            }
         }
     }
 
     fn give_up_topic(&mut self, now_ns: u64, topic: usize, why: Why) {
         for number in 0..self.topics.table[topic].reserved {
             let p = self.topics.index(topic, number);
-            self.give_up_all(now_ns, p, why);
+            self.give_up_waiting(now_ns, p, why);
         }
     }
 
     /// Ends every batch of a partition, but not one in flight: its answer decides.
-    fn give_up_all(&mut self, now_ns: u64, p: usize, why: Why) {
+    fn give_up_waiting(&mut self, now_ns: u64, p: usize, why: Why) {
         while self.partitions[p].head.is_some()
             && !matches!(self.partitions[p].phase, Phase::Sent { .. } | Phase::Held)
         {

@@ -29,6 +29,7 @@ mod flow;
 mod link;
 mod list;
 mod metadata;
+mod mutant;
 mod partition;
 mod ready;
 mod settings;
@@ -53,6 +54,7 @@ use alloc::vec::Vec;
 use brokers::Peer;
 use list::List;
 use metadata::Metadata;
+use mutant::Mutant;
 use partition::{Batch, Life, Partition};
 use topics::Topics;
 
@@ -73,6 +75,8 @@ pub struct Producer {
     outcomes: VecDeque<(Slot, Outcome)>,
     /// Batches without an outcome.
     queued: usize,
+    /// Partitions whose parts are awaited.
+    held: usize,
     /// Nothing happens by time alone before this.
     wake_ns: u64,
     /// Something changed since `next_command` had nothing to say.
@@ -83,6 +87,8 @@ pub struct Producer {
     /// Why producer ids are refused, while they are.
     no_id: Option<i16>,
     totals: Totals,
+    #[cfg(test)]
+    mutant: Option<mutant::Mutant>,
 }
 
 impl Producer {
@@ -108,12 +114,15 @@ impl Producer {
             batches: (0..settings.slots_max).map(|_| Batch::FREE).collect(),
             outcomes: VecDeque::with_capacity(settings.slots_max),
             queued: 0,
+            held: 0,
             wake_ns: 0,
             stirred: true,
             turn: 0,
             drain_deadline_ns: None,
             no_id: None,
             totals: Totals::default(),
+            #[cfg(test)]
+            mutant: None,
             settings,
         }
     }
@@ -165,6 +174,7 @@ impl Producer {
             part.tail = part.tail.or(Some(at));
         }
         self.partitions[p].phase = partition::Phase::Waiting;
+        self.held -= 1;
         self.place(now_ns, p);
     }
 
@@ -183,7 +193,7 @@ impl Producer {
     pub fn handle(&mut self, now_ns: u64, input: Input<'_>) {
         self.stirred = true;
         match input {
-            Input::Up { link, .. } => self.link_up(now_ns, link),
+            Input::Up { link, .. } => self.link_up(link),
             Input::Down { link, why } => self.link_down(now_ns, link, why),
             Input::Metadata { link, correlation, answer } => {
                 self.metadata_answered(now_ns, link, correlation, &answer);
@@ -229,7 +239,7 @@ impl Producer {
     }
 
     fn is_finished(&self) -> bool {
-        self.drain_deadline_ns.is_some() && self.queued == 0
+        self.drain_deadline_ns.is_some() && self.queued == 0 && self.held == 0
     }
 
     /// The stamp of a batch that is to be sent; `None` when it was not given out by [`Command::Produce`].
@@ -256,6 +266,18 @@ impl Producer {
     pub fn address(&self, broker: i32) -> Option<(&str, u16)> {
         let row = self.rows.iter().find(|row| row.broker == Some(broker))?;
         Some((row.host.get(), row.port))
+    }
+
+    /// The mistake is to be made; never outside this crate's own tests.
+    #[cfg(test)]
+    fn errs(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, reason = "as its twin for tests")]
+    const fn errs(&self, _: Mutant) -> bool {
+        false
     }
 
     fn wake(&mut self, at_ns: u64) {

@@ -19,8 +19,6 @@ pub struct Totals {
     pub splits: u64,
     /// Attempts after a first one.
     pub retries: u64,
-    /// Sequences begun anew.
-    pub bumps: u64,
 }
 
 /// A known broker.

@@ -104,7 +104,9 @@ impl Producer {
             }
             match phase {
                 // No outcome while the link may still read the bytes: it goes first, and that ends the batch.
-                Phase::Sent { row, .. } => self.hang_up(now_ns, row, LinkFailure::Timeout),
+                Phase::Sent { row, .. } => {
+                    self.hang_up(now_ns, row, LinkFailure::Timeout);
+                }
                 _ => self.give_up(now_ns, p, Why::Deadline),
             }
         }

@@ -38,6 +38,7 @@ pub(super) struct Topics {
     pub(super) indices: Vec<TopicIndex>,
     /// Indices of partitions, topic by topic, each by number.
     order: Vec<u32>,
+    topics_max: usize,
     partitions_max: usize,
     /// Grows with every change of what [`Partitions`] says.
     pub(super) version: u64,
@@ -50,6 +51,7 @@ impl Topics {
             table: Vec::with_capacity(topics_max),
             indices: Vec::with_capacity(topics_max),
             order: Vec::with_capacity(partitions_max),
+            topics_max,
             partitions_max,
             version: 0,
         }
@@ -66,7 +68,7 @@ impl Topics {
     pub(super) fn add(&mut self, name: &str) -> Option<TopicIndex> {
         let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let sound = (1..=249).contains(&name.len()) && name.bytes().all(sound) && name != "." && name != "..";
-        if !sound || self.table.len() == self.table.capacity() {
+        if !sound || self.table.len() == self.topics_max {
             return None;
         }
         let index = TopicIndex(self.table.len() as u16);
