@@ -3,12 +3,14 @@ use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
 use super::{ConnId, Hub};
 use crate::ack::Ack;
+use crate::batch::store::{Store, StoreMark};
 use crate::json::{Format, Reason, Scanner, Verdict};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
+use crate::sink::kafka::Unfit;
 use crate::sink::{NotReady, Sink};
 use crate::wire::http1::Ingest;
 use core::ops::Range;
@@ -25,8 +27,23 @@ pub(super) struct Tally {
     undo: Undo,
 }
 
+/// Why a body's events are not in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// Try again when some came free.
+    Later,
+    /// An empty batch does not hold them either (records take more than their share of the body).
+    Never,
+}
+
+const TOO_LARGE_AT_ONCE: Reject = Reject::new(
+    413,
+    "too_large_at_once",
+    "the events of the body are more than one commit to Kafka holds: send them in several requests",
+);
+
 struct Undo {
-    batch: crate::batch::Mark,
+    batch: StoreMark,
     refused: usize,
 }
 
@@ -40,15 +57,20 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         data: &[u8],
         manner: Manner,
     ) -> Admission {
-        let level = ingest.ack.unwrap_or(self.config.ack);
+        let level = ingest.ack.map_or(self.config.ack, |ack| self.sink.reached(ack));
         if let Some(reject) = self.refusal(level) {
             self.reply_later(conn, id, What::Reject(reject, manner));
             return Admission::Done;
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
-        let Some(mut tally) = self.take_events(body, ingest.format, &stream, |index, _| index) else {
-            return Admission::Later;
+        let mut tally = match self.take_events(body, ingest.format, &stream, |index, _| index) {
+            Ok(tally) => tally,
+            Err(NoRoom::Later) => return Admission::Later,
+            Err(NoRoom::Never) => {
+                self.reply_later(conn, id, What::Reject(TOO_LARGE_AT_ONCE, manner));
+                return Admission::Done;
+            }
         };
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
         let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
@@ -98,51 +120,74 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     }
 
     /// Scans `body` and appends its good events to the open batch, its bad ones to the quarantine.
-    /// `label` numbers an error from the event's index and bytes. `None`: no room now.
+    /// `label` numbers an error from the event's index and bytes.
     pub(super) fn take_events(
         &mut self,
         body: &[u8],
         format: Format,
         stream: &StreamName,
         mut label: impl FnMut(u32, &Range<usize>) -> u32,
-    ) -> Option<Tally> {
-        let (sampled, now_ns, keeps) = (self.is_sampled(), self.now_ns, self.quarantine.is_some());
+    ) -> Result<Tally, NoRoom> {
+        let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
+        let keeps = self.quarantine.is_some();
         let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
         let bay = &mut bays[*open_bay];
-        let fits = config.policy.admits(bay.batch.len(), body.len()) && bay.batch.has_room(body.len() + 1);
+        let alone = bay.batch.is_empty();
+        let has_room = bay.batch.has_room(body.len() + 1);
+        let fits = config.policy.admits(bay.batch.len(), body.len()) && has_room;
         if !fits || sink.ready().is_err() {
-            return None;
+            let never = alone && !has_room && bay.batch.records().is_some();
+            return Err(if never { NoRoom::Never } else { NoRoom::Later });
         }
+        let mut kafka = sink.kafka_mut();
+        let route = match kafka.as_mut().map(|kafka| kafka.route(now_ns, stream)) {
+            Some(Err(_)) => return Err(NoRoom::Later),
+            route => route.and_then(Result::ok),
+        };
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
         let first = bay.batch.events();
         let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
         let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
         scanner.scan(body, format, |verdict| {
-            match verdict {
+            let at = index;
+            index += 1;
+            let (span, offset, reason) = match verdict {
                 Verdict::Good { span, breaks } => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
-                    full |= bay.batch.append(stream, &body[span], breaks, now_ns).is_err();
+                    let event = &body[span.clone()];
+                    let appended = match (&mut bay.batch, &mut kafka, &route) {
+                        (Store::Lines(lines), ..) => {
+                            lines.append(stream, event, breaks, now_ns).map_err(|_| Unfit::Full)
+                        }
+                        (Store::Records(records), Some(kafka), Some(route)) if !full => {
+                            kafka.append(records, route, event, breaks, now_ns, wall_ms)
+                        }
+                        _ => Err(Unfit::Full),
+                    };
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
-                    tally.accepted += 1;
-                }
-                Verdict::Bad { span, offset, reason } => {
-                    let record = ErrorRecord { index: label(index, &span), offset: offset as u32, reason };
-                    if tally.errors.is_none() {
-                        tally.errors = errors_free.pop();
+                    if appended != Err(Unfit::TooLarge) {
+                        full |= appended.is_err();
+                        tally.accepted += 1;
+                        return;
                     }
-                    if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)])
-                        && list.len() < ERRORS_MAX
-                    {
-                        list.push(record);
-                    }
-                    let kept =
-                        keeps && bay.refused.append(&body[span], index, offset as u32, reason.as_str());
-                    tally.kept += u32::from(kept);
-                    tally.rejected += 1;
+                    let offset = span.start;
+                    (span, offset, Reason::KAFKA_TOO_LARGE)
                 }
+                Verdict::Bad { span, offset, reason } => (span, offset, reason),
+            };
+            let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
+            if tally.errors.is_none() {
+                tally.errors = errors_free.pop();
             }
-            index += 1;
+            if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)])
+                && list.len() < ERRORS_MAX
+            {
+                list.push(record);
+            }
+            let kept = keeps && bay.refused.append(&body[span], at, offset as u32, reason.as_str());
+            tally.kept += u32::from(kept);
+            tally.rejected += 1;
         });
         tally.run = bay.batch.newest_run() as u32;
         if sampled {
@@ -151,10 +196,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             self.metrics.stages.record(Stage::Append, append_ns);
         }
         if full {
+            let never = alone && self.bays[self.open_bay].batch.records().is_some();
             self.undo(&tally);
-            return None;
+            return Err(if never { NoRoom::Never } else { NoRoom::Later });
         }
-        Some(tally)
+        Ok(tally)
     }
 
     /// Refuses one event of which only the start is known: listed, and quarantined if there is room.
@@ -236,7 +282,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Sheds the request at the head of a connection that waited too long for room.
     pub(super) fn shed(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let reason = "the server holds as much as it may: wait as Retry-After says, then send again";
-        let reject = Reject::new(503, "overloaded", reason);
+        let reject = match self.sink.ready() {
+            Err(NotReady::Upstream(_)) => self.upstream_failure(),
+            _ => Reject::new(503, "overloaded", reason),
+        };
         let retry_after_s = self.retry_after_s();
         let Some(request) = conn.held.take() else {
             // Its body has not arrived: answer and close, for the rest cannot be told from a request.

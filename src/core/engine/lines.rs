@@ -1,5 +1,5 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
-use super::admit::Tally;
+use super::admit::{NoRoom, Tally};
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
@@ -30,10 +30,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 self.call_again(conn, id);
                 break;
             }
-            if !self.take_lines(conn, id, &data[at..at + run]) {
+            let Some(run) = self.take_lines(conn, id, &data[at..at + run]) else {
                 self.block(conn, id);
                 break;
-            }
+            };
             conn.phase = Phase::Idle;
             conn.blocked_since_ns = 0;
             at += run;
@@ -82,9 +82,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         !self.errors_free.is_empty() && (!self.config.lines_replies || room())
     }
 
-    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> bool {
+    /// Takes a run of whole lines, or the front of it; returns how much. `None`: no room now.
+    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> Option<usize> {
         if !self.has_lines_room(conn) {
-            return false;
+            return None;
         }
         let (mut counted, mut line) = (0, conn.lines);
         let label = |_, span: &Range<usize>| {
@@ -92,12 +93,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counted = span.start;
             (line + 1) as u32
         };
-        let Some(tally) = self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) else {
-            return false;
+        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) {
+            Ok(tally) => tally,
+            Err(NoRoom::Later) => return None,
+            Err(NoRoom::Never) => return self.take_half(conn, id, run),
         };
         let lines = memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));
         self.count_lines(conn, id, &tally, lines);
-        true
+        Some(run.len())
+    }
+
+    /// Takes the first half of a run that no batch holds as a whole; the rest is taken next. A single line that
+    /// no batch holds was refused by itself.
+    #[cold]
+    fn take_half(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> Option<usize> {
+        let half = memrchr(b'\n', &run[..run.len() / 2]).or_else(|| memchr(b'\n', run))? + 1;
+        if half == run.len() { None } else { self.take_lines(conn, id, &run[..half]) }
     }
 
     /// Enters `lines` more lines and what they came to into the books, and owes their reply.

@@ -7,7 +7,7 @@ use crate::memory::{Clock, Memory};
 use crate::metrics::{STAGES, SlowRequest, Stage};
 use crate::reject::Reject;
 use crate::reply::{CONTINUE, Manner, Outcome, ReceiptText};
-use crate::sink::{Receipt, Sink};
+use crate::sink::{NotReady, Receipt, Sink};
 
 /// The commit that is being settled.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let receipt = settled.receipt.filter(|_| taken.accepted > 0 && pending.ticket != 0)?;
             let first = receipt.seq + u64::from(taken.first);
             let last = first + u64::from(taken.accepted) - 1;
-            let hash = *self.bays[settled.bay].batch.run(taken.run as usize).hash();
+            let hash = *self.bays[settled.bay].batch.lines()?.run(taken.run as usize).hash();
             Some(ReceiptText { shard: self.config.shard, first, last, segment: receipt.segment, hash })
         });
         let outcome = Outcome {
@@ -104,14 +104,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn failure(&self, settled: Option<&Settled>) -> Reject {
         match settled {
-            Some(Settled { no_space: true, .. }) => {
-                Reject::new(507, "no_space", crate::sink::NotReady::NoSpace.reason())
-            }
+            Some(Settled { no_space: true, .. }) => Reject::new(507, "no_space", NotReady::NoSpace.reason()),
+            _ if self.sink.kafka().is_some() => self.upstream_failure(),
             _ => {
                 let reason = "the device failed under this batch and nothing of it is promised: send again";
                 Reject::new(503, "sink_failed", reason)
             }
         }
+    }
+
+    /// Events that never left for Kafka: it could not be reached.
+    pub(super) fn upstream_failure(&self) -> Reject {
+        let why = self.sink.ready().err();
+        let reason = why.map_or(
+            "Kafka could not be reached for too long and nothing is written: send again",
+            NotReady::reason,
+        );
+        Reject::new(503, "not_ready", reason)
     }
 
     fn note_slow(&mut self, pending: &Pending, taken: &Taken, status: u16, settled: Option<&Settled>) {

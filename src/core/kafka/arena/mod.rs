@@ -22,6 +22,7 @@
 //! the slot they are called for. When that is allowed (nothing of it in flight) is the producer's to know.
 //! The arena knows no topics, brokers, acknowledgements or times of day.
 
+mod look;
 mod seal;
 #[cfg(test)]
 mod tests;

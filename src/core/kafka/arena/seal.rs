@@ -150,7 +150,7 @@ impl<M: Memory> RecordArena<M> {
 }
 
 impl<M: Memory> RecordArena<M> {
-    fn runs_of(&self, slot: usize) -> Chain<'_> {
+    pub(super) fn runs_of(&self, slot: usize) -> Chain<'_> {
         Chain { runs: &self.runs, at: self.batches[slot].first_run }
     }
 
@@ -247,7 +247,7 @@ impl<M: Memory> RecordArena<M> {
 
 /// The runs of one batch.
 #[derive(Clone)]
-struct Chain<'a> {
+pub(super) struct Chain<'a> {
     runs: &'a [Run],
     at: u32,
 }

@@ -177,6 +177,23 @@ impl Producer {
         self.place(now_ns, p);
     }
 
+    /// A batch that came back as [`Outcome::Split`] will not be sent in parts either: its partition goes on with
+    /// what waits behind.
+    ///
+    /// # Panics
+    /// When no split is awaited.
+    pub fn give_up_split(&mut self, now_ns: u64, partition: PartitionIndex) {
+        let p = partition.0 as usize;
+        assert_eq!(self.partitions[p].phase, partition::Phase::Held, "no split is awaited");
+        self.partitions[p].phase = match self.partitions[p].head {
+            Some(_) => partition::Phase::Waiting,
+            None => partition::Phase::Idle,
+        };
+        self.held -= 1;
+        self.stirred = true;
+        self.place(now_ns, p);
+    }
+
     fn occupy(&mut self, slot: Slot, partition: usize, records: u32, bytes: u32, deadline_ns: u64) -> usize {
         let at = slot.0 as usize;
         assert_eq!(self.batches[at].life, Life::Free, "slot {at} is in use");

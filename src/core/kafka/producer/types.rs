@@ -30,8 +30,7 @@ pub struct TopicIndex(pub u16);
 pub struct PartitionIndex(pub u32);
 
 /// The caller's name for a batch, from `submit` until its outcome was taken; below `slots_max`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub u32);
+pub use crate::kafka::arena::Slot;
 
 /// A topic's id as brokers name it since 2.8; zeros where it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
