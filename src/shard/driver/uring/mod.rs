@@ -8,22 +8,23 @@
 //!
 //! A connection's number is given back to the logic only when no operation on its socket is in flight. Its
 //! operations carry a generation beside the number all the same, and one that came late trips an assertion
-//! instead of another connection.
+//! instead of another connection. Outgoing connections ([`peers`]) end the same way.
 
 mod conns;
+mod peers;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use conns::{Conn, NONE};
-
 use super::{ACCEPT_REST, Edges, Hosted, Listener, Logic, Mailbox, Message};
 use crate::core::engine::{ConnId, IoStep};
 use crate::core::memory::Clock;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::ring::{COMPLETIONS, Completion, Kind, Ring, Wait};
+use conns::{Conn, NONE};
+use peers::Peer;
 
 /// How often glommio gets a turn while another task of the executor waits for something.
 ///
@@ -56,6 +57,8 @@ struct Driver<'a, L: Logic> {
     resumed: Vec<ConnId>,
     /// Closing connections that may be ready to be released.
     leaving: Vec<ConnId>,
+    /// By their numbers; empty until one is dialed.
+    peers: Vec<Peer>,
     doors: Vec<Door>,
     mailbox: Mailbox<L>,
     requests: Box<dyn FnMut(L::Request)>,
@@ -84,6 +87,7 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
         starved: Vec::with_capacity(connections),
         resumed: Vec::with_capacity(connections),
         leaving: Vec::with_capacity(connections),
+        peers: Vec::new(),
         doors: listeners
             .into_iter()
             .map(|listener| Door { listener, armed: false, rest_until_ns: None })
@@ -181,8 +185,10 @@ impl<L: Logic> Driver<'_, L> {
                 self.read_mail();
             }
             Kind::Timer => self.timer_fired(),
-            // A server makes no connections.
-            Kind::Control | Kind::Writable => {}
+            Kind::Writable => self.peer_dialed(completion),
+            Kind::PeerReceive => self.peer_received(completion),
+            Kind::PeerSend => self.peer_sent(completion),
+            Kind::Control => {}
         }
     }
 
@@ -207,6 +213,7 @@ impl<L: Logic> Driver<'_, L> {
                 self.ring.write(io.file, io.offset, io.bytes, io.sync, io.slot as u64);
                 self.flushes += u32::from(io.sync);
             }
+            let told = self.serve_peers();
             self.ask();
             self.send();
             while let Some(id) = self.leaving.pop() {
@@ -214,7 +221,7 @@ impl<L: Logic> Driver<'_, L> {
             }
             // Sending or releasing may have led to another wish; sleeping on it would lose it.
             self.act();
-            if self.resumed.is_empty() && self.leaving.is_empty() {
+            if self.resumed.is_empty() && self.leaving.is_empty() && !told {
                 break;
             }
         }
