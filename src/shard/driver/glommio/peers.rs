@@ -35,12 +35,7 @@ pub(super) struct Peer {
 pub(super) fn serve<L: Logic + 'static>(shared: &Rc<Shared<L>>, logic: &mut L) -> bool {
     let mut peers = shared.peers.borrow_mut();
     let mut any = false;
-    while let Some(id) = logic.next_hang_up() {
-        any = true;
-        if let Some(Some(peer)) = peers.get(id as usize) {
-            peer.hang_up();
-        }
-    }
+    // Dials first: one may have been given up before it was even taken.
     while let Some((id, address)) = logic.next_dial() {
         any = true;
         assert!(id < PEERS_MAX, "peer {id} of at most {PEERS_MAX}");
@@ -51,6 +46,12 @@ pub(super) fn serve<L: Logic + 'static>(shared: &Rc<Shared<L>>, logic: &mut L) -
         let before = peers[id as usize].replace(peer.clone());
         assert!(before.is_none(), "peer {id} was dialed twice");
         glommio::spawn_local(live(shared.clone(), peer, id, address)).detach();
+    }
+    while let Some(id) = logic.next_hang_up() {
+        any = true;
+        if let Some(Some(peer)) = peers.get(id as usize) {
+            peer.hang_up();
+        }
     }
     while let Some(send) = logic.next_peer_send() {
         any = true;

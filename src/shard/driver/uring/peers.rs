@@ -35,14 +35,15 @@ impl<L: Logic> Driver<'_, L> {
     /// Carries out what the logic wants of peers. Whether it was told anything, which may lead to another wish.
     pub(super) fn serve_peers(&mut self) -> bool {
         let mut told = false;
-        while let Some(id) = self.logic.next_hang_up() {
-            told |= self.hang_up(id);
-        }
+        // Dials first: one may have been given up before it was even taken.
         while let Some((id, address)) = self.logic.next_dial() {
             if let Err(error) = self.dial(id, address) {
                 self.logic.dialed(id, Err(error_number(&error)));
                 told = true;
             }
+        }
+        while let Some(id) = self.logic.next_hang_up() {
+            told |= self.hang_up(id);
         }
         while let Some(send) = self.logic.next_peer_send() {
             let Some(peer) = self.peers.get_mut(send.peer as usize) else { continue };
