@@ -36,6 +36,9 @@ pub(super) enum NoRoom {
     Never,
 }
 
+/// Events refused by Kafka for which a reply always has room.
+const LATE_LISTED: usize = 4;
+
 const TOO_LARGE_AT_ONCE: Reject = Reject::new(
     413,
     "too_large_at_once",
@@ -73,7 +76,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             }
         };
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
-        let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
+        // Kafka may refuse single events later; a few of them are sure to be listed.
+        let late = if self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
+        let reserved = REPLY_BYTES_MAX + (listed + late).min(ERRORS_MAX) * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
             return Admission::Later;
@@ -97,7 +102,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
         if ticket == 0 && conn.pending.is_empty() {
             // Nobody to wait for: the way of most requests at level `accepted`.
-            self.write_reply(conn, &pending, false, None);
+            self.write_reply(conn, id, &pending, false, None);
             self.give_back_list(taken.errors);
             self.want_send(conn, id);
         } else {

@@ -24,6 +24,7 @@ mod conn;
 mod http;
 mod lines;
 pub mod outbox;
+mod partial;
 mod settle;
 mod timers;
 mod upstream;
@@ -279,6 +280,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let (conn, hub) = (&mut self.conns[id as usize], &mut self.hub);
         debug_assert_eq!(conn.state, State::Closing);
         hub.give_back(conn);
+        for bay in &mut hub.bays {
+            bay.spans.retain(|span| span.conn != id);
+        }
         conn.state = State::Free;
         self.free.push(id);
         hub.metrics.counters.connections_closed += 1;

@@ -96,6 +96,8 @@ pub enum Returned {
     Done,
     /// It went on as two.
     Split,
+    /// It is done with: its events are refused for good.
+    Refused,
 }
 
 impl KafkaSink {
@@ -244,7 +246,7 @@ impl KafkaSink {
         for events in records.arena.events_of(slot) {
             records.fates.fail(events, Failure { fate, partition, reason });
         }
-        Returned::Done
+        if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
 
     /// Bytes written of the commit that is done: before compression, and as sent.
