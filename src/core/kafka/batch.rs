@@ -49,31 +49,20 @@ pub const fn next_sequence(sequence: i32, records: u32) -> i32 {
     ((sequence as u32).wrapping_add(records) & i32::MAX as u32) as i32
 }
 
-/// Bytes of a record behind its length.
+/// Bytes of a record's field: its length and itself.
 #[inline]
-fn body_len(
-    offset_delta: u32,
-    timestamp_delta_ms: i64,
-    key: Option<&[u8]>,
-    headers: &[RecordHeader],
-    value: &[u8],
-) -> usize {
-    let key = key.map_or(1, |key| varint::len(key.len() as i64) + key.len());
-    let mut bytes = 1
-        + varint::len(timestamp_delta_ms)
-        + varint::len(i64::from(offset_delta))
-        + key
-        + varint::len(value.len() as i64)
-        + value.len()
-        + varint::len(headers.len() as i64);
-    for (name, value) in headers {
-        bytes += varint::len(name.len() as i64) + name.len() + varint::len(value.len() as i64) + value.len();
-    }
-    bytes
+fn field_len(bytes: &[u8]) -> usize {
+    varint::len(bytes.len() as i64) + bytes.len()
+}
+
+/// Bytes of a record's headers with their count.
+#[inline]
+pub(super) fn headers_len(headers: &[RecordHeader]) -> usize {
+    let fields = headers.iter().map(|(name, value)| field_len(name) + field_len(value));
+    varint::len(headers.len() as i64) + fields.sum::<usize>()
 }
 
 /// Exact length of what [`encode_record`] writes.
-#[inline]
 pub fn record_len(
     offset_delta: u32,
     timestamp_delta_ms: i64,
@@ -81,8 +70,37 @@ pub fn record_len(
     headers: &[RecordHeader],
     value: &[u8],
 ) -> usize {
-    let body = body_len(offset_delta, timestamp_delta_ms, key, headers, value);
+    let deltas = varint::len(timestamp_delta_ms) + varint::len(i64::from(offset_delta));
+    let body = 1 + deltas + key.map_or(1, field_len) + field_len(value) + headers_len(headers);
     varint::len(body as i64) + body
+}
+
+/// What stands before a record's key, or without one before its value.
+struct Head {
+    /// Filled from both sides of [`Head::MIDDLE`]; longer than need be so that it can be copied as a whole.
+    bytes: [u8; Head::COPIED + Head::MIDDLE],
+    at: usize,
+}
+
+impl Head {
+    /// The record's length ends here.
+    const MIDDLE: usize = varint::BYTES_MAX;
+    /// No less than the longest one: length, attributes, two deltas, two lengths.
+    const COPIED: usize = 32;
+
+    // Left to itself the compiler makes a call of it: 15 % of a record.
+    #[inline(always)]
+    fn varint(&mut self, n: i64) {
+        self.at += varint::put(&mut self.bytes[self.at..], n);
+    }
+
+    /// Puts the length before what there is; returns where that begins.
+    #[inline]
+    fn length(&mut self, body: usize) -> usize {
+        let start = Head::MIDDLE - varint::len(body as i64);
+        varint::put(&mut self.bytes[start..], body as i64);
+        start
+    }
 }
 
 /// Writes one record at the start of `out` and returns its length, or `None`, having written nothing, if it does
@@ -96,25 +114,45 @@ pub fn encode_record(
     headers: &[RecordHeader],
     value: &[u8],
 ) -> Option<usize> {
-    let body = body_len(offset_delta, timestamp_delta_ms, key, headers, value);
-    let len = varint::len(body as i64) + body;
+    // The attributes, always 0, are there already.
+    let mut head = Head { bytes: [0; Head::COPIED + Head::MIDDLE], at: Head::MIDDLE + 1 };
+    head.varint(timestamp_delta_ms);
+    head.varint(i64::from(offset_delta));
+    let mut after = value.len() + headers_len(headers);
+    match key {
+        Some(key) => {
+            head.varint(key.len() as i64);
+            after += key.len() + varint::len(value.len() as i64);
+        }
+        None => {
+            head.varint(-1);
+            head.varint(value.len() as i64);
+        }
+    }
+    let body = head.at - Head::MIDDLE + after;
     if body > i32::MAX as usize {
         return None;
     }
-    let mut to = Writer { out: out.get_mut(..len)?, at: 0 };
-    to.varint(body as i64);
-    to.byte(0);
-    to.varint(timestamp_delta_ms);
-    to.varint(i64::from(offset_delta));
-    match key {
-        Some(key) => to.bytes(key),
-        None => to.varint(-1),
+    let start = head.length(body);
+    let (len, end) = (head.at - start + after, head.at - start);
+    let out = out.get_mut(..len)?;
+    // With such a value there is room for a copy of fixed length, of which the value overwrites what is too much.
+    match value.len() >= Head::COPIED {
+        true => out[..Head::COPIED].copy_from_slice(&head.bytes[start..start + Head::COPIED]),
+        false => out[..end].copy_from_slice(&head.bytes[start..head.at]),
     }
-    to.bytes(value);
+    let mut to = Writer { out, at: end };
+    if let Some(key) = key {
+        to.raw(key);
+        to.varint(value.len() as i64);
+    }
+    to.raw(value);
     to.varint(headers.len() as i64);
     for (name, value) in headers {
-        to.bytes(name);
-        to.bytes(value);
+        to.varint(name.len() as i64);
+        to.raw(name);
+        to.varint(value.len() as i64);
+        to.raw(value);
     }
     debug_assert_eq!(to.at, len);
     Some(len)
@@ -138,8 +176,7 @@ impl Writer<'_> {
     }
 
     #[inline]
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.varint(bytes.len() as i64);
+    fn raw(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
     }

