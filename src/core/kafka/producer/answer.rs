@@ -37,12 +37,7 @@ impl Producer {
             }
         }
         if self.errs(Mutant::MissingIsWritten) {
-            for batch in self.rows[row].request(at).batches.clone() {
-                let p = self.batches[batch.0 as usize].partition;
-                if self.partitions[p].phase == (Phase::Sent { row, request: at }) {
-                    self.finish(now_ns, p, Outcome::Written { base_offset: -1 });
-                }
-            }
+            self.believe_missing(now_ns, row, at);
         }
         self.unanswered(now_ns, row, at);
         self.rows[row].request(at).asked = Asked::Free;
@@ -50,24 +45,17 @@ impl Producer {
 
     /// Decides about the head batch of a partition.
     fn judge(&mut self, now_ns: u64, p: usize, answer: &ProduceAnswer, nodes: &[BrokerSeen<'_>]) {
-        let proof = self.errs(Mutant::NotLeaderIsProof);
         let part = &mut self.partitions[p];
         part.phase = Phase::Waiting;
         let Some(head) = part.head else { return };
-        let refused = self.errs(Mutant::DuplicateIsRefusal);
-        let split = self.errs(Mutant::SplitMaybe);
+        let verdict = self.misjudge(head, errors::produce(answer.error));
         let batch = &mut self.batches[head];
         let maybe = batch.maybe;
         if answer.error != 0 {
             batch.last_error = answer.error;
         }
-        let mut verdict = errors::produce(answer.error);
-        if proof && verdict == Verdict::MaybeElsewhere {
-            verdict = Verdict::RetryElsewhere;
-        }
         match verdict {
             Verdict::Written => self.written(now_ns, p, answer.base_offset),
-            Verdict::Duplicate if refused => self.give_up_mistaken(now_ns, p),
             // Where no attempt can be in the log, other records have our sequence numbers.
             Verdict::Duplicate if maybe => self.written(now_ns, p, answer.base_offset),
             Verdict::Duplicate | Verdict::Bump => self.start_anew(now_ns, p, false),
@@ -82,7 +70,7 @@ impl Producer {
                 batch.maybe = true;
                 self.retry_elsewhere(now_ns, p, answer, nodes);
             }
-            Verdict::Split if !maybe || split => self.too_large(now_ns, p),
+            Verdict::Split if !maybe => self.too_large(now_ns, p),
             Verdict::BadRecord if !maybe => self.bad_record(now_ns, p, answer),
             Verdict::Denied => {
                 let until = now_ns + self.settings.denied_retry_ns;
@@ -161,26 +149,6 @@ impl Producer {
         part.leader_epoch = hint.epoch;
         self.set_leader(now_ns, p, Some(row));
         true
-    }
-
-    /// What a mutant does to the neighbours of a bump.
-    fn restamp_others(&mut self) {
-        for part in &mut self.partitions {
-            if !matches!(part.phase, Phase::Sent { .. } | Phase::Ready(_)) && part.identity.is_some() {
-                part.bump();
-                if let Some(head) = part.head {
-                    self.batches[head].stamp = None;
-                }
-            }
-        }
-    }
-
-    /// What a mutant does instead of believing a duplicate.
-    fn give_up_mistaken(&mut self, now_ns: u64, p: usize) {
-        if let Some(head) = self.partitions[p].head {
-            let outcome = Outcome::NotWritten(self.reason(head, Why::Rejected));
-            self.finish(now_ns, p, outcome);
-        }
     }
 
     fn too_large(&mut self, now_ns: u64, p: usize) {

@@ -120,7 +120,11 @@ impl Producer {
         self.mute(now_ns, row, answer.throttle_ms);
         let sound = answer.producer_id >= 0 && answer.epoch >= 0;
         if answer.error != 0 || !sound {
-            self.no_id = Some(answer.error).filter(|&code| errors::control(code) == errors::Control::Denied);
+            if errors::control(answer.error) == errors::Control::Denied {
+                let until = now_ns + self.settings.denied_retry_ns;
+                self.no_id = Some((answer.error, until));
+                self.wake(until);
+            }
             return self.id_failed(now_ns, p);
         }
         self.no_id = None;

@@ -191,8 +191,7 @@ impl Producer {
         if let Some(trouble) = trouble {
             self.trouble(topic, Some(trouble));
             if trouble == Trouble::Absent && self.errs(Mutant::ForgetVanished) {
-                self.topics.table[topic].incarnation += 1;
-                self.forget_mistaken(topic);
+                self.forget_vanished(topic);
             }
             if trouble == Trouble::Denied {
                 self.give_up_topic(now_ns, topic, Why::Denied);
@@ -256,20 +255,6 @@ impl Producer {
                 self.set_leader(now_ns, p, None);
             }
             self.place(now_ns, p);
-        }
-    }
-
-    /// What a mutant does to the sequences of a topic that is not there.
-    fn forget_mistaken(&mut self, topic: usize) {
-        for number in 0..self.topics.table[topic].reserved {
-            let p = self.topics.index(topic, number);
-            let part = &mut self.partitions[p];
-            if !matches!(part.phase, Phase::Sent { .. } | Phase::Ready(_) | Phase::WantsId) {
-                (part.identity, part.incarnation) = (None, self.topics.table[topic].incarnation);
-                if let Some(head) = part.head {
-                    self.batches[head].stamp = None;
-                }
-            }
         }
     }
 

@@ -54,7 +54,6 @@ use alloc::vec::Vec;
 use brokers::Peer;
 use list::List;
 use metadata::Metadata;
-use mutant::Mutant;
 use partition::{Batch, Life, Partition};
 use topics::Topics;
 
@@ -84,8 +83,8 @@ pub struct Producer {
     /// Row from which the next search begins, so that no broker starves another.
     turn: usize,
     drain_deadline_ns: Option<u64>,
-    /// Why producer ids are refused, while they are.
-    no_id: Option<i16>,
+    /// Why producer ids are refused, and when another one counts as worth asking for.
+    no_id: Option<(i16, u64)>,
     totals: Totals,
     #[cfg(test)]
     mutant: Option<mutant::Mutant>,
@@ -283,18 +282,6 @@ impl Producer {
     pub fn address(&self, broker: i32) -> Option<(&str, u16)> {
         let row = self.rows.iter().find(|row| row.broker == Some(broker))?;
         Some((row.host.get(), row.port))
-    }
-
-    /// The mistake is to be made; never outside this crate's own tests.
-    #[cfg(test)]
-    fn errs(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "as its twin for tests")]
-    const fn errs(&self, _: Mutant) -> bool {
-        false
     }
 
     fn wake(&mut self, at_ns: u64) {

@@ -33,7 +33,7 @@ impl Producer {
         let topic = &self.topics.table[usize::from(index.0)];
         // Older knowledge does not help while nobody can be reached.
         self.connected()?;
-        if let Some(code) = self.no_id {
+        if let Some((code, _)) = self.no_id {
             return Err(NotReady::NoProducerId(code));
         }
         match topic.trouble {

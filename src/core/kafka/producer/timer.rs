@@ -22,6 +22,11 @@ impl Producer {
         for p in 0..self.partitions.len() {
             self.tick_partition(now_ns, p);
         }
+        // Who is not ready is given nothing to write, and would never learn that it may: doubt has to end by itself.
+        match self.no_id {
+            Some((_, until)) if until > now_ns => self.wake(until),
+            _ => self.no_id = None,
+        }
         for topic in 0..self.topics.table.len() {
             if let Some(Trouble::WriteDenied(until)) = self.topics.table[topic].trouble {
                 if until <= now_ns {

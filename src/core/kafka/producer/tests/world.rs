@@ -1,5 +1,5 @@
-//! Time, the network, what fails when, and the driver's part.
-use super::cluster::{Appended, Cluster, Health};
+//! One life: time, the driver's part, and what the producer may never do meanwhile.
+use super::cluster::Cluster;
 use super::oracle::{self, Told};
 use crate::kafka::producer::mutant::Mutant;
 use crate::kafka::producer::*;
@@ -9,29 +9,30 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-const MS: u64 = 1_000_000;
-const S: u64 = 1_000_000_000;
-const NODES: usize = 3;
-const SLOTS: usize = 32;
+pub(super) const MS: u64 = 1_000_000;
+pub(super) const S: u64 = 1_000_000_000;
+pub(super) const NODES: usize = 3;
+pub(super) const SLOTS: usize = 32;
 /// A broker takes so many records in a batch and no more.
-const RECORDS_MAX: u32 = 5;
+pub(super) const RECORDS_MAX: u32 = 5;
+pub(super) const DELIVERY_NS: u64 = 6 * S;
 /// Faults end by then; delivery timeout and backoffs are over a good while before the last batches.
-const SETTLE_NS: u64 = 10 * S;
+pub(super) const SETTLE_NS: u64 = 10 * S;
 
 #[derive(Clone, Debug)]
-struct Attempt {
-    slot: Slot,
-    partition: PartitionIndex,
-    topic: usize,
-    id: TopicId,
-    part: usize,
-    stamp: Stamp,
-    first: u64,
-    records: u32,
+pub(super) struct Attempt {
+    pub(super) slot: Slot,
+    pub(super) partition: PartitionIndex,
+    pub(super) topic: usize,
+    pub(super) id: TopicId,
+    pub(super) part: usize,
+    pub(super) stamp: Stamp,
+    pub(super) first: u64,
+    pub(super) records: u32,
 }
 
 #[derive(Clone, Debug)]
-enum Ask {
+pub(super) enum Ask {
     Metadata,
     ProducerId,
     Produce(Vec<Attempt>),
@@ -39,20 +40,20 @@ enum Ask {
 
 /// An append whose outcome is awaited: where, which, at which leader's epoch; or an answer already.
 #[derive(Clone, Debug)]
-enum Item {
+pub(super) enum Item {
     Wait { at: Attempt, serial: u64, epoch: i32, id: TopicId, then: i16 },
     Now { at: Attempt, code: i16, records: Option<RecordErrors> },
 }
 
 #[derive(Clone, Debug)]
-enum Reply {
+pub(super) enum Reply {
     Metadata(usize, i16),
     ProducerId(i64, i16),
     Produce(Vec<ProduceAnswer>),
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Dialed(LinkId),
     Arrive(LinkId, i32, Ask),
     Resolve(LinkId, i32, Vec<Item>),
@@ -68,38 +69,38 @@ enum Event {
     Last,
 }
 
-struct Link {
-    node: usize,
-    up: bool,
-    closed: bool,
-    muted_until: u64,
-    asked: BTreeMap<i32, Vec<Slot>>,
+pub(super) struct Link {
+    pub(super) node: usize,
+    pub(super) up: bool,
+    pub(super) closed: bool,
+    pub(super) muted_until: u64,
+    pub(super) asked: BTreeMap<i32, Vec<Slot>>,
 }
 
 pub struct World {
-    now: u64,
-    rng: fastrand::Rng,
-    heap: BinaryHeap<std::cmp::Reverse<(u64, u64)>>,
-    events: BTreeMap<u64, Event>,
-    number: u64,
-    producer: Producer,
-    cluster: Cluster,
-    links: BTreeMap<LinkId, Link>,
-    backlog: Vec<Vec<Event>>,
-    hidden: Vec<bool>,
-    told: Vec<Told>,
-    slots: Vec<Option<usize>>,
-    poison: BTreeSet<u64>,
+    pub(super) now: u64,
+    pub(super) rng: fastrand::Rng,
+    pub(super) heap: BinaryHeap<std::cmp::Reverse<(u64, u64)>>,
+    pub(super) events: BTreeMap<u64, Event>,
+    pub(super) number: u64,
+    pub(super) producer: Producer,
+    pub(super) cluster: Cluster,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) backlog: Vec<Vec<Event>>,
+    pub(super) hidden: Vec<bool>,
+    pub(super) told: Vec<Told>,
+    pub(super) slots: Vec<Option<usize>>,
+    pub(super) poison: BTreeSet<u64>,
     /// Attempts by producer id that are on their way to a broker.
-    under_way: BTreeMap<i64, u32>,
-    next_id: u64,
+    pub(super) under_way: BTreeMap<i64, u32>,
+    pub(super) next_id: u64,
     /// Thousandths: how often things go wrong.
-    wrong: u64,
-    by_id: bool,
-    old_brokers: bool,
-    duplicates_told: bool,
-    last: bool,
-    trace: bool,
+    pub(super) wrong: u64,
+    pub(super) by_id: bool,
+    pub(super) old_brokers: bool,
+    pub(super) duplicates_told: bool,
+    pub(super) last: bool,
+    pub(super) trace: bool,
 }
 
 fn settings(rng: &mut fastrand::Rng) -> Settings {
@@ -107,7 +108,8 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         slots_max: SLOTS,
         requests_max: rng.usize(1..=5),
         batches_per_request_max: rng.usize(1..=4),
-        delivery_timeout_ns: 6 * S,
+        delivery_timeout_ns: [DELIVERY_NS, S][rng.usize(0..2)],
+        retries_max: if rng.u8(0..4) == 0 { 3 } else { u32::MAX },
         request_timeout_ns: 1500 * MS,
         dial_timeout_ns: 500 * MS,
         suspect_ns: 300 * MS,
@@ -155,18 +157,23 @@ impl World {
         }
     }
 
-    fn goes_wrong(&mut self) -> bool {
+    pub(super) fn goes_wrong(&mut self) -> bool {
         self.rng.u64(0..1000) < self.wrong
     }
 
-    fn after(&mut self, ns: u64, event: Event) {
+    pub(super) fn after(&mut self, ns: u64, event: Event) {
         self.number += 1;
         self.heap.push(std::cmp::Reverse((self.now + ns, self.number)));
         self.events.insert(self.number, event);
     }
 
-    fn latency(&mut self) -> u64 {
+    pub(super) fn latency(&mut self) -> u64 {
         if self.goes_wrong() { self.rng.u64(0..3 * S) } else { self.rng.u64(100_000..5 * MS) }
+    }
+
+    /// What was said of all batches.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.told.iter().filter_map(|told| told.outcome)
     }
 
     /// The whole life; an error says which promise was broken.
@@ -199,7 +206,7 @@ impl World {
             return Err(format!("tables grew: {size:?} to {:?}", self.size()));
         }
         self.in_time()?;
-        oracle::check(&self.cluster, &self.told)
+        oracle::check(&self.cluster, &self.told, self.by_id)
     }
 
     /// D: what the producer holds, as long as nothing grows.
@@ -254,8 +261,6 @@ impl World {
         }
         Ok(())
     }
-
-    // ---- what the producer wants ----
 
     fn pump(&mut self) -> Result<(), String> {
         loop {
@@ -423,7 +428,8 @@ impl World {
                 if self.rng.u8(0..24) == 0 {
                     self.poison.insert(self.next_id + u64::from(self.rng.u32(0..records)));
                 }
-                self.submit(topic, part, records, self.now + 6 * S);
+                let end = self.now + self.producer.settings.delivery_timeout_ns;
+                self.submit(topic, part, records, end);
             }
         }
         if !self.last {
@@ -432,7 +438,7 @@ impl World {
         }
     }
 
-    fn submit(&mut self, topic: usize, part: usize, records: u32, deadline_ns: u64) {
+    pub(super) fn submit(&mut self, topic: usize, part: usize, records: u32, deadline_ns: u64) {
         let Some(free) = self.slots.iter().position(Option::is_none) else { return };
         let index = self.producer.partitions(TopicIndex(topic as u16)).index(part as u32).expect("known");
         self.slots[free] = Some(self.told.len());
@@ -441,7 +447,6 @@ impl World {
             part,
             first: self.next_id,
             records,
-            submitted_ns: self.now,
             deadline_ns,
             stamp: None,
             attempts: 0,
@@ -468,390 +473,5 @@ impl World {
         }
         self.producer.drain(self.now, self.now + 3 * S);
         Ok(())
-    }
-
-    // ---- the network ----
-
-    fn dialed(&mut self, id: LinkId) {
-        let wrong = self.goes_wrong();
-        let Some(link) = self.links.get_mut(&id).filter(|link| !link.closed) else { return };
-        match self.cluster.nodes[link.node] {
-            Health::Up if !wrong => {
-                link.up = true;
-                let versions =
-                    Versions { produce: if self.by_id { 13 } else { 12 }, metadata: 12, init_producer_id: 4 };
-                self.producer.handle(self.now, Input::Up { link: id, versions: &versions });
-            }
-            Health::Stopped => {}
-            Health::Up | Health::Down => self.lost(id),
-        }
-    }
-
-    fn lost(&mut self, id: LinkId) {
-        let Some(link) = self.links.get_mut(&id).filter(|link| !link.closed) else { return };
-        link.closed = true;
-        self.producer.handle(self.now, Input::Down { link: id, why: LinkFailure::Reset });
-    }
-
-    fn answer(&mut self, id: LinkId, correlation: i32, reply: &Reply, throttle_ms: i32) {
-        let late = self.rng.bool();
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.closed && late {
-            return;
-        }
-        link.asked.remove(&correlation);
-        link.muted_until = link.muted_until.max(self.now + (throttle_ms as u64 * MS).min(2 * S));
-        match reply {
-            Reply::ProducerId(producer_id, error) => {
-                let answer =
-                    ProducerIdAnswer { error: *error, throttle_ms, producer_id: *producer_id, epoch: 0 };
-                self.producer.handle(self.now, Input::InitProducerId { link: id, correlation, answer });
-            }
-            Reply::Metadata(view, error) => self.answer_metadata(id, correlation, *view, *error, throttle_ms),
-            Reply::Produce(answers) => {
-                let mut answers = answers.iter().copied();
-                let nodes = [BrokerSeen { id: 1, host: "n1", port: 1 }];
-                let answers = &mut answers;
-                let input = Input::Produce { link: id, correlation, throttle_ms, nodes: &nodes, answers };
-                self.producer.handle(self.now, input);
-            }
-        }
-    }
-
-    fn answer_metadata(&mut self, link: LinkId, correlation: i32, view: usize, error: i16, throttle_ms: i32) {
-        let brokers = [0, 1, 2].map(|id| BrokerSeen { id, host: ["n0", "n1", "n2"][id as usize], port: 1 });
-        let view = &self.cluster.views[view.min(self.cluster.views.len() - 1)];
-        let partitions: Vec<Vec<PartitionSeen>> = view
-            .iter()
-            .map(|topic| {
-                let seen = topic.3.iter().enumerate().map(|(n, &(leader, epoch))| PartitionSeen {
-                    error: if leader.is_some() { 0 } else { 5 },
-                    number: n as i32,
-                    leader: leader.map_or(-1, |node| node as i32),
-                    leader_epoch: epoch,
-                });
-                seen.collect()
-            })
-            .collect();
-        let topics: Vec<TopicSeen<'_>> = view
-            .iter()
-            .enumerate()
-            .map(|(n, &(exists, denied, id, _))| TopicSeen {
-                error: if !exists {
-                    3
-                } else if denied {
-                    29
-                } else {
-                    0
-                },
-                name: ["t0", "t1"][n],
-                id,
-                partitions: if exists && !denied { &partitions[n] } else { &[] },
-            })
-            .collect();
-        let answer = MetadataAnswer { error, throttle_ms, brokers: &brokers, topics: &topics };
-        self.producer.handle(self.now, Input::Metadata { link, correlation, answer });
-    }
-
-    // ---- the brokers ----
-
-    fn at_node(&mut self, event: Event) {
-        let (Event::Arrive(id, ..) | Event::Resolve(id, ..)) = &event else { return };
-        let link = &self.links[id];
-        let (node, closed) = (link.node, link.closed);
-        match self.cluster.nodes[node] {
-            Health::Stopped => self.backlog[node].push(event),
-            Health::Down => self.drop_attempts(&event),
-            Health::Up => match event {
-                // Closed on our side, but the request may still lie in the broker's socket.
-                Event::Arrive(_, _, _) if closed && self.rng.u8(0..3) == 0 => self.drop_attempts(&event),
-                Event::Arrive(id, correlation, ask) => self.arrive(node, id, correlation, ask),
-                Event::Resolve(id, correlation, items) => self.resolve(node, id, correlation, items),
-                _ => {}
-            },
-        }
-    }
-
-    fn drop_attempts(&mut self, event: &Event) {
-        if let Event::Arrive(_, _, Ask::Produce(attempts)) = event {
-            for attempt in attempts {
-                *self.under_way.get_mut(&attempt.stamp.producer_id).expect("counted") -= 1;
-            }
-        }
-    }
-
-    fn arrive(&mut self, node: usize, id: LinkId, correlation: i32, ask: Ask) {
-        if self.goes_wrong() {
-            self.drop_attempts(&Event::Arrive(id, correlation, ask));
-            return if self.rng.bool() {
-                self.lost(id)
-            };
-        }
-        let wrong = self.goes_wrong();
-        match ask {
-            Ask::Metadata => {
-                let newest = self.cluster.views.len() - 1;
-                let view = if wrong { newest.saturating_sub(self.rng.usize(0..3)) } else { newest };
-                let error = if wrong && self.rng.bool() { [-1, 129, 31][self.rng.usize(0..3)] } else { 0 };
-                self.reply(id, correlation, Reply::Metadata(view, error));
-            }
-            Ask::ProducerId => {
-                let code = if wrong { [15, 14, -1, 31, 7][self.rng.usize(0..5)] } else { 0 };
-                self.cluster.next_producer += 1;
-                let producer = self.cluster.next_producer;
-                self.reply(id, correlation, Reply::ProducerId(producer, code));
-            }
-            Ask::Produce(attempts) => {
-                let items = attempts.into_iter().map(|attempt| self.take_in(node, attempt)).collect();
-                let wait = if wrong { self.rng.u64(0..2 * S) } else { self.rng.u64(0..10 * MS) };
-                self.after(wait, Event::Resolve(id, correlation, items));
-            }
-        }
-    }
-
-    /// Checks as a leader does, in its order, and appends.
-    fn take_in(&mut self, node: usize, at: Attempt) -> Item {
-        *self.under_way.get_mut(&at.stamp.producer_id).expect("counted") -= 1;
-        let now = |at, code| Item::Now { at, code, records: None };
-        let topic = &self.cluster.topics[at.topic];
-        if topic.denied {
-            return now(at, 29);
-        }
-        if self.by_id && (at.id != topic.topic_id() || !topic.exists) {
-            return now(at, 100);
-        }
-        if self.hidden[at.topic] || at.part >= topic.parts.len() {
-            return now(at, 3);
-        }
-        if self.goes_wrong() {
-            return now(at, [2, 19, -1, 56, 7, 14, 3, 6, 999][self.rng.usize(0..9)]);
-        }
-        if self.cluster.topics[at.topic].parts[at.part].leader != Some(node) {
-            return now(at, 6);
-        }
-        let bad: Vec<u32> =
-            (0..at.records).filter(|n| self.poison.contains(&(at.first + u64::from(*n)))).collect();
-        if at.records > RECORDS_MAX {
-            return now(at, 10);
-        }
-        if let Some(&first) = bad.first() {
-            let records = RecordErrors { first, count: bad.len() as u32 };
-            return Item::Now { at, code: 87, records: self.rng.bool().then_some(records) };
-        }
-        self.number += 1;
-        let (serial, old) = (self.number, self.old_brokers);
-        let part = &mut self.cluster.topics[at.topic].parts[at.part];
-        let (appended, epoch) = (part.log.append(serial, at.stamp, at.first, at.records, old), part.epoch);
-        let id = self.cluster.topics[at.topic].topic_id();
-        let then = if self.goes_wrong() { [7, 20, -1, 56, 6, 5, 999][self.rng.usize(0..7)] } else { 0 };
-        match appended {
-            Appended::Refused(code) => now(at, code),
-            Appended::New(serial) => Item::Wait { at, serial, epoch, id, then },
-            Appended::Again(serial) => {
-                let then = if self.duplicates_told && then == 0 { 46 } else { then };
-                Item::Wait { at, serial, epoch, id, then }
-            }
-        }
-    }
-
-    fn resolve(&mut self, node: usize, id: LinkId, correlation: i32, items: Vec<Item>) {
-        let mut answers: Vec<ProduceAnswer> = Vec::new();
-        for item in items {
-            let answer = self.answer_item(node, item);
-            if !self.goes_wrong() {
-                answers.push(answer);
-            }
-            if self.goes_wrong() {
-                let partition = PartitionIndex(self.rng.u32(0..12));
-                answers.push(ProduceAnswer {
-                    partition: if self.rng.bool() { answer.partition } else { partition },
-                    ..answer
-                });
-                // One that says what is not true of another partition is no Kafka broker: only harmless ones.
-                if answers.last().is_some_and(|last| last.partition != answer.partition) {
-                    answers.pop();
-                    answers.push(ProduceAnswer { partition: PartitionIndex(4_000_000_000), ..answer });
-                }
-            }
-        }
-        if self.goes_wrong() {
-            return if self.rng.bool() {
-                self.lost(id)
-            };
-        }
-        self.reply(id, correlation, Reply::Produce(answers));
-    }
-
-    fn answer_item(&mut self, node: usize, item: Item) -> ProduceAnswer {
-        let (at, code, records, base_offset) = match item {
-            Item::Now { at, code, records } => (at, code, records, -1),
-            Item::Wait { at, serial, epoch, id, then } => {
-                let topic = &mut self.cluster.topics[at.topic];
-                let same = topic.exists && topic.topic_id() == id;
-                match topic.parts.get_mut(at.part).filter(|_| same) {
-                    None => (at, 3, None, -1),
-                    Some(part) if part.epoch != epoch || part.leader != Some(node) => (at, 6, None, -1),
-                    Some(_) if !matches!(then, 0 | 46) => (at, then, None, -1),
-                    Some(part) => {
-                        part.log.replicate(serial);
-                        let offset = part.log.offset_of(serial).expect("it leads since");
-                        (at, then, None, offset)
-                    }
-                }
-            }
-        };
-        let mut leader = None;
-        if code == 6 {
-            let part = self.cluster.topics[at.topic].parts.get(at.part);
-            let truth =
-                part.and_then(|part| Some(LeaderHint { leader: part.leader? as i32, epoch: part.epoch }));
-            leader = if self.goes_wrong() {
-                Some(LeaderHint { leader: self.rng.i32(-1..5), epoch: self.rng.i32(0..9) })
-            } else {
-                truth.filter(|_| self.rng.bool())
-            };
-        }
-        ProduceAnswer { partition: at.partition, error: code, base_offset, records, leader }
-    }
-
-    fn reply(&mut self, id: LinkId, correlation: i32, reply: Reply) {
-        if self.goes_wrong() {
-            return;
-        }
-        let throttle = if self.goes_wrong() { self.rng.i32(1..4000) } else { 0 };
-        let wait = self.latency();
-        self.after(wait, Event::Answer(id, correlation, reply, throttle));
-    }
-
-    // ---- what goes wrong by itself ----
-
-    fn publish(&mut self) {
-        let before: Vec<bool> = self.cluster.topics.iter().map(|topic| topic.exists).collect();
-        for (topic, hidden) in self.hidden.iter().enumerate() {
-            self.cluster.topics[topic].exists &= !hidden;
-        }
-        self.cluster.publish();
-        for (topic, exists) in before.into_iter().enumerate() {
-            self.cluster.topics[topic].exists = exists;
-        }
-    }
-
-    fn up(&self) -> Vec<usize> {
-        (0..NODES).filter(|&node| self.cluster.nodes[node] == Health::Up).collect()
-    }
-
-    fn chaos(&mut self) {
-        let wait = self.rng.u64(50 * MS..400 * MS);
-        self.after(wait, Event::Chaos);
-        let (node, topic) = (self.rng.usize(0..NODES), self.rng.usize(0..2));
-        let back = self.rng.u64(100 * MS..2500 * MS);
-        match self.rng.u8(0..10) {
-            0 | 1 if self.cluster.nodes[node] == Health::Up => {
-                let dead = self.rng.bool();
-                self.cluster.nodes[node] = if dead { Health::Down } else { Health::Stopped };
-                if dead {
-                    let lost: Vec<LinkId> =
-                        self.links.iter().filter(|(_, link)| link.node == node).map(|(id, _)| *id).collect();
-                    lost.into_iter().for_each(|id| self.after(MS, Event::Lost(id)));
-                }
-                let elect = self.rng.u64(10 * MS..800 * MS);
-                self.after(elect, Event::Elect(node));
-                self.after(back, Event::Back(node));
-            }
-            2 | 3 => {
-                let open: Vec<LinkId> =
-                    self.links.iter().filter(|(_, link)| !link.closed).map(|(id, _)| *id).collect();
-                if let Some(&id) = self.rng.choice(&open) {
-                    self.lost(id);
-                }
-            }
-            4 | 5 => self.elect(node),
-            6 if self.cluster.topics[topic].exists => {
-                self.cluster.bury(topic);
-                self.publish();
-                self.after(back, Event::Recreate(topic));
-            }
-            7 if self.cluster.topics[topic].exists && self.cluster.topics[topic].parts.len() < 3 => {
-                let leader = self.rng.choice(self.up());
-                let part = super::cluster::Part { leader, epoch: 0, log: Default::default() };
-                self.cluster.topics[topic].parts.push(part);
-                self.publish();
-            }
-            8 => {
-                self.hidden[topic] = self.rng.bool();
-                self.cluster.topics[topic].denied = !self.hidden[topic];
-                self.publish();
-                self.after(back, Event::Show(topic));
-            }
-            9 => self.forget_producers(),
-            _ => {}
-        }
-    }
-
-    /// Producer state is lost where nothing is unknown: a broker that forgets what is under way duplicates it,
-    /// and no producer can help it.
-    fn forget_producers(&mut self) {
-        let open: BTreeSet<i64> = self
-            .told
-            .iter()
-            .filter(|told| told.outcome.is_none())
-            .filter_map(|told| Some(told.stamp?.producer_id))
-            .collect();
-        let all: BTreeSet<i64> = self.told.iter().filter_map(|told| Some(told.stamp?.producer_id)).collect();
-        for producer in all.difference(&open) {
-            if self.under_way.get(producer).copied().unwrap_or(0) == 0 {
-                let parts = self.cluster.topics.iter_mut().flat_map(|topic| topic.parts.iter_mut());
-                parts.for_each(|part| part.log.forget_producer(*producer));
-            }
-        }
-    }
-
-    /// What `node` leads gets another leader.
-    fn elect(&mut self, node: usize) {
-        let up = self.up();
-        for topic in 0..2 {
-            for part in 0..self.cluster.topics[topic].parts.len() {
-                let leader = self.cluster.topics[topic].parts[part].leader;
-                if leader == Some(node) || leader.is_none() {
-                    let to = self.rng.choice(&up).copied();
-                    let keep = self.rng.bool();
-                    self.cluster.move_leader(topic, part, to, keep);
-                }
-            }
-        }
-        self.publish();
-    }
-
-    fn back(&mut self, node: usize) {
-        self.cluster.nodes[node] = Health::Up;
-        for event in std::mem::take(&mut self.backlog[node]) {
-            self.at_node(event);
-        }
-    }
-
-    fn recreate(&mut self, topic: usize) {
-        if !self.cluster.topics[topic].exists {
-            let (count, up) = (self.rng.usize(1..=3), self.up());
-            self.cluster.create(topic, count, &up);
-            self.publish();
-        }
-    }
-
-    fn heal(&mut self) {
-        self.wrong = 0;
-        (0..NODES).for_each(|node| self.back(node));
-        (0..2).for_each(|topic| self.recreate(topic));
-        for topic in 0..2 {
-            (self.hidden[topic], self.cluster.topics[topic].denied) = (false, false);
-        }
-        let gone = [Event::Chaos, Event::Elect(0), Event::Submit].map(|event| std::mem::discriminant(&event));
-        self.events
-            .iter_mut()
-            .filter(|(_, event)| gone.contains(&std::mem::discriminant(event)))
-            .for_each(|(_, event)| *event = Event::Heal);
-        self.events.retain(|_, event| !matches!(event, Event::Heal));
-        let kept: BTreeSet<u64> = self.events.keys().copied().collect();
-        self.heap.retain(|next| kept.contains(&next.0.1));
-        self.elect(usize::MAX);
     }
 }
