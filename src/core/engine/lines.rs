@@ -95,9 +95,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counted = span.start;
             (line + 1) as u32
         };
-        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) {
+        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, None, label) {
             Ok(tally) => tally,
-            Err(NoRoom::Later) => return None,
+            // Lines have no reply of their own to be refused with: they wait.
+            Err(NoRoom::Later | NoRoom::Refused(_)) => return None,
             Err(NoRoom::Never) => return self.take_half(conn, id, run),
         };
         let lines = memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));

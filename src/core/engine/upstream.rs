@@ -21,7 +21,7 @@ use crate::kafka::producer::Producer;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::sink::Sink;
-use crate::sink::kafka::Returned;
+use crate::sink::kafka::{KafkaSink, Returned};
 
 /// How long before the end of a drain the last batches are given up, so that their senders still hear of it.
 const CUT_SHORT_NS: u64 = 1_000_000_000;
@@ -135,11 +135,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Who was turned away because no broker could be reached may try again when one can.
     fn note_readiness(&mut self) {
         let ready = self.sink.ready().is_ok();
-        self.freed |= ready && !self.upstream_ready && !self.blocked.is_empty();
+        let version = self.sink.kafka().map_or(0, KafkaSink::version);
+        let news = ready && !self.upstream_ready || version != self.upstream_version;
+        self.freed |= news && !self.blocked.is_empty();
         if ready {
             self.stuck_since_ns = None;
         }
-        self.upstream_ready = ready;
+        (self.upstream_ready, self.upstream_version) = (ready, version);
     }
 
     fn take_outcomes(&mut self) {

@@ -47,7 +47,8 @@ pub fn settings(routing: Routing) -> Settings {
     producer.delivery_timeout_ns = 10 * S;
     producer.request_timeout_ns = 4 * S;
     let arena = ArenaLimits { partitions: 64, batches: 32, splits: 32, runs: 4096, batch_bytes: 200_000 };
-    Settings { producer, arena, spread: Spread::Sticky { bytes: 16 << 10 }, compress: None, routing }
+    let spread = Spread::Sticky { bytes: 16 << 10 };
+    Settings { producer, arena, spread, compress: None, routing, shard: 3, first_sequence: 1000 }
 }
 
 impl Bench {
