@@ -45,6 +45,33 @@ pub struct Sum {
     pub gravest: Option<Failure>,
 }
 
+/// Which of two failures a reply tells of.
+const fn weight(failure: &Failure) -> u8 {
+    match failure.fate {
+        Fate::Refused => 0,
+        Fate::NotWritten => 1,
+        Fate::PossiblyWritten => 2,
+    }
+}
+
+impl Sum {
+    /// Adds what became of other events.
+    pub fn add(&mut self, other: &Sum) {
+        self.not_written += other.not_written;
+        self.possibly_written += other.possibly_written;
+        self.refused += other.refused;
+        if let Some(failure) = &other.gravest {
+            self.meet(failure);
+        }
+    }
+
+    fn meet(&mut self, failure: &Failure) {
+        if self.gravest.is_none_or(|known| weight(&known) < weight(failure)) {
+            self.gravest = Some(*failure);
+        }
+    }
+}
+
 /// The fates of one commit's events.
 pub struct Fates {
     /// 0: written; else 1 + the index of its failure.
@@ -116,14 +143,7 @@ impl Fates {
                 Fate::PossiblyWritten => &mut sum.possibly_written,
                 Fate::Refused => &mut sum.refused,
             } += 1;
-            let weight = |failure: &Failure| match failure.fate {
-                Fate::Refused => 0,
-                Fate::NotWritten => 1,
-                Fate::PossiblyWritten => 2,
-            };
-            if sum.gravest.is_none_or(|known| weight(&known) < weight(failure)) {
-                sum.gravest = Some(*failure);
-            }
+            sum.meet(failure);
         }
         sum
     }

@@ -10,9 +10,9 @@ use crate::metrics::Stage;
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
-use crate::sink::kafka::Unfit;
+use crate::sink::kafka::{Event, Misroute, Unfit};
 use crate::sink::{NotReady, Sink};
-use crate::wire::http1::Ingest;
+use crate::wire::http1::{Action, Ingest, Request};
 use core::ops::Range;
 
 /// What a body came to. Its events are in the open batch but not yet in the books.
@@ -34,7 +34,12 @@ pub(super) enum NoRoom {
     Later,
     /// An empty batch does not hold them either (records take more than their share of the body).
     Never,
+    /// There is nowhere for them to go.
+    Refused(Reject),
 }
+
+/// Events refused by Kafka for which a reply always has room.
+const LATE_LISTED: usize = 4;
 
 const TOO_LARGE_AT_ONCE: Reject = Reject::new(
     413,
@@ -64,16 +69,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
-        let mut tally = match self.take_events(body, ingest.format, &stream, |index, _| index) {
+        let key = ingest.key.clone().map(|range| &data[range]);
+        let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
             Ok(tally) => tally,
             Err(NoRoom::Later) => return Admission::Later,
             Err(NoRoom::Never) => {
                 self.reply_later(conn, id, What::Reject(TOO_LARGE_AT_ONCE, manner));
                 return Admission::Done;
             }
+            Err(NoRoom::Refused(reject)) => {
+                self.reply_later(conn, id, What::Reject(reject, manner));
+                return Admission::Done;
+            }
         };
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
-        let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
+        // Kafka may refuse single events later; a few of them are sure to be listed.
+        let late = if self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
+        let reserved = REPLY_BYTES_MAX + (listed + late).min(ERRORS_MAX) * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
             return Admission::Later;
@@ -97,7 +109,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
         if ticket == 0 && conn.pending.is_empty() {
             // Nobody to wait for: the way of most requests at level `accepted`.
-            self.write_reply(conn, &pending, false, None);
+            self.write_reply(conn, id, &pending, false, None);
             self.give_back_list(taken.errors);
             self.want_send(conn, id);
         } else {
@@ -126,6 +138,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         body: &[u8],
         format: Format,
         stream: &StreamName,
+        key: Option<&[u8]>,
         mut label: impl FnMut(u32, &Range<usize>) -> u32,
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
@@ -141,7 +154,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let mut kafka = sink.kafka_mut();
         let route = match kafka.as_mut().map(|kafka| kafka.route(now_ns, stream)) {
-            Some(Err(_)) => return Err(NoRoom::Later),
+            Some(Err(Misroute::NotReady(_))) => return Err(NoRoom::Later),
+            Some(Err(Misroute::Refused(reject))) => return Err(NoRoom::Refused(reject)),
             route => route.and_then(Result::ok),
         };
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
@@ -161,7 +175,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                             lines.append(stream, event, breaks, now_ns).map_err(|_| Unfit::Full)
                         }
                         (Store::Records(records), Some(kafka), Some(route)) if !full => {
-                            kafka.append(records, route, event, breaks, now_ns, wall_ms)
+                            let event = Event { stream, key, value: event, breaks, now_ns, wall_ms };
+                            kafka.append(records, route, &event)
                         }
                         _ => Err(Unfit::Full),
                     };
@@ -279,12 +294,29 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 
+    /// Why the request at the head of a connection has nowhere to go, if that is what it waits for.
+    fn why_not_routed(&mut self, conn: &Conn<M>) -> Option<NotReady> {
+        let now_ns = self.now_ns;
+        let kafka = self.sink.kafka_mut()?;
+        let name = match (&conn.held, &conn.carry) {
+            (
+                Some(Request { action: Action::Ingest(Ingest { stream: Some(range), .. }), .. }),
+                Some(carry),
+            ) => carry.bytes().get(range.clone()).and_then(StreamName::new),
+            _ => None,
+        };
+        match kafka.route(now_ns, &name.unwrap_or(StreamName::DEFAULT)) {
+            Err(Misroute::NotReady(why)) => Some(why),
+            _ => None,
+        }
+    }
+
     /// Sheds the request at the head of a connection that waited too long for room.
     pub(super) fn shed(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let reason = "the server holds as much as it may: wait as Retry-After says, then send again";
-        let reject = match self.sink.ready() {
-            Err(NotReady::Upstream(_)) => self.upstream_failure(),
-            _ => Reject::new(503, "overloaded", reason),
+        let reject = match self.why_not_routed(conn) {
+            Some(why) => Reject::new(503, "not_ready", why.reason()),
+            None => Reject::new(503, "overloaded", reason),
         };
         let retry_after_s = self.retry_after_s();
         let Some(request) = conn.held.take() else {

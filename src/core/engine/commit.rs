@@ -17,6 +17,20 @@ const NO_SPACE: i32 = 28;
 /// `ECANCELED`: the flush behind a failed or short write.
 const CANCELED: i32 = 125;
 
+/// Runs of lines in one commit for Kafka, over all connections; more wait for the next commit. 32 bytes each.
+pub(super) const SPANS_MAX: usize = 4096;
+
+/// Events of one connection's lines that lie next to each other in a commit for Kafka.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub conn: ConnId,
+    /// Index in the commit of the first.
+    pub first: u32,
+    pub events: u32,
+    /// Line of the first, if each line since then is one of these events.
+    pub line: Option<u64>,
+}
+
 /// Everything that one commit takes along.
 pub(super) struct Bay<M> {
     pub batch: Store<M>,
@@ -29,6 +43,8 @@ pub(super) struct Bay<M> {
     pub wants: Ack,
     pub wants_written: bool,
     pub requests: u32,
+    /// Whose lines lie where, while a part of a commit may fail.
+    pub spans: Vec<Span>,
 }
 
 impl<M: Memory> Bay<M> {
@@ -47,6 +63,7 @@ impl<M: Memory> Bay<M> {
             wants: Ack::Accepted,
             wants_written: false,
             requests: 0,
+            spans: Vec::with_capacity(if matches!(layout, Layout::Records(_)) { SPANS_MAX } else { 0 }),
         }
     }
 
@@ -58,6 +75,7 @@ impl<M: Memory> Bay<M> {
         self.batch.clear();
         self.refused.clear();
         self.waiters.clear();
+        self.spans.clear();
         (self.kept, self.wants, self.wants_written, self.requests) = (0, Ack::Accepted, false, 0);
     }
 }
@@ -79,6 +97,8 @@ pub(super) struct Flight {
     pub pins: u32,
     /// Settled; only pins keep it.
     pub settled: bool,
+    /// Events refused by Kafka that the open bay's quarantine took.
+    pub kept_late: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -305,6 +325,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             sent: awaits > 0,
             pins: 0,
             settled: false,
+            kept_late: 0,
         };
         self.metrics.stages.record_n(Stage::SealWait, age_ns, u64::from(bay.requests));
         self.flight = Some(flight);

@@ -1,5 +1,6 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
 use super::admit::{NoRoom, Tally};
+use super::commit::{SPANS_MAX, Span};
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
@@ -79,7 +80,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn has_lines_room(&self, conn: &Conn<M>) -> bool {
         // Lines of one batch share one reply, so an outbox that is even always has room for it.
         let room = || conn.is_even() || self.joins(conn) || conn.has_reply_room(LINES_REPLY_BYTES_MAX);
-        !self.errors_free.is_empty() && (!self.config.lines_replies || room())
+        let spans = self.bays[self.open_bay].spans.len() < SPANS_MAX;
+        !self.errors_free.is_empty() && (!self.config.lines_replies || spans && room())
     }
 
     /// Takes a run of whole lines, or the front of it; returns how much. `None`: no room now.
@@ -93,9 +95,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counted = span.start;
             (line + 1) as u32
         };
-        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) {
+        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, None, label) {
             Ok(tally) => tally,
-            Err(NoRoom::Later) => return None,
+            // Lines have no reply of their own to be refused with: they wait.
+            Err(NoRoom::Later | NoRoom::Refused(_)) => return None,
             Err(NoRoom::Never) => return self.take_half(conn, id, run),
         };
         let lines = memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));
@@ -116,6 +119,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let ticket = self.book(conn, id, tally, self.config.ack);
         conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
+        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && self.sink.kafka().is_some() {
+            let line = (lines == u64::from(tally.accepted)).then_some(conn.lines - lines + 1);
+            let span = Span { conn: id, first: tally.first, events: tally.accepted, line };
+            self.bays[self.open_bay].spans.push(span);
+        }
         self.metrics.counters.lines_received += u64::from(taken);
         self.sample = self.sample.wrapping_add(1);
         if self.config.lines_replies && taken > 0 {

@@ -24,6 +24,7 @@ mod conn;
 mod http;
 mod lines;
 pub mod outbox;
+mod partial;
 mod settle;
 mod timers;
 mod upstream;
@@ -156,6 +157,8 @@ struct Hub<M, C, S, K> {
     drain_since_ns: u64,
     /// The Kafka sink could be written to when it was last looked at.
     upstream_ready: bool,
+    /// What it knew of topics then.
+    upstream_version: u64,
     /// Counts requests, to time one in sixteen.
     sample: u32,
 }
@@ -205,6 +208,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             draining: false,
             drain_since_ns: 0,
             upstream_ready: false,
+            upstream_version: 0,
             sample: 0,
             config,
         };
@@ -279,6 +283,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let (conn, hub) = (&mut self.conns[id as usize], &mut self.hub);
         debug_assert_eq!(conn.state, State::Closing);
         hub.give_back(conn);
+        for bay in &mut hub.bays {
+            bay.spans.retain(|span| span.conn != id);
+        }
         conn.state = State::Free;
         self.free.push(id);
         hub.metrics.counters.connections_closed += 1;
@@ -418,6 +425,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
         gauges.commits_in_flight = u64::from(hub.flight.is_some());
+        if let Some(kafka) = hub.sink.kafka() {
+            hub.metrics.kafka.read(kafka);
+        }
         &hub.metrics
     }
 }

@@ -6,20 +6,22 @@
 //! [`Engine::upstream_batch`]. Bytes stay in place from `freeze` on as long as the commit is in flight; while the
 //! kernel reads them (also on a link that was given up) the edge holds the commit with [`Upstream::pin`], for
 //! outcomes do not wait for sends.
+use super::commit::Bay;
+use super::partial::flaw;
+use super::settle::Settled;
+use super::timers::DRAIN_NS_MAX;
 use super::{Engine, Hub};
 use crate::ack::Ack;
 use crate::batch::fate::Sum;
 use crate::batch::ledger::{Standing, Ticket};
-use crate::json::Scanner;
+use crate::batch::store::Records;
+use crate::json::{Reason as Flaw, Scanner};
 use crate::kafka::arena::{RecordArena, Slot};
 use crate::kafka::producer::Producer;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::sink::Sink;
-use crate::sink::kafka::Returned;
-
-use super::settle::Settled;
-use super::timers::DRAIN_NS_MAX;
+use crate::sink::kafka::{KafkaSink, Returned};
 
 /// How long before the end of a drain the last batches are given up, so that their senders still hear of it.
 const CUT_SHORT_NS: u64 = 1_000_000_000;
@@ -133,23 +135,30 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Who was turned away because no broker could be reached may try again when one can.
     fn note_readiness(&mut self) {
         let ready = self.sink.ready().is_ok();
-        self.freed |= ready && !self.upstream_ready && !self.blocked.is_empty();
+        let version = self.sink.kafka().map_or(0, KafkaSink::version);
+        let news = ready && !self.upstream_ready || version != self.upstream_version;
+        self.freed |= news && !self.blocked.is_empty();
         if ready {
             self.stuck_since_ns = None;
         }
-        self.upstream_ready = ready;
+        (self.upstream_ready, self.upstream_version) = (ready, version);
     }
 
     fn take_outcomes(&mut self) {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.sent) else { return };
-        let (Some(kafka), Some(records)) = (self.sink.kafka_mut(), self.bays[flight.bay].batch.records_mut())
-        else {
-            return;
-        };
+        let [even, odd] = &mut self.bays;
+        let (bay, open) = if flight.bay == 0 { (even, odd) } else { (odd, even) };
+        let (Some(kafka), Some(records)) = (self.sink.kafka_mut(), bay.batch.records_mut()) else { return };
         while let Some((slot, outcome)) = kafka.producer_mut().next_outcome() {
             match kafka.take_outcome(records, slot, outcome, self.now_ns) {
                 Returned::Done => flight.awaits -= 1,
                 Returned::Split => flight.awaits += 1,
+                Returned::Refused => {
+                    flight.awaits -= 1;
+                    if self.quarantine.is_some() {
+                        flight.kept_late += keep_refused(records, slot, open);
+                    }
+                }
             }
         }
     }
@@ -162,23 +171,41 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.ledger.settle_durable(ticket);
         let bay = &self.bays[settled.bay];
         let (events, requests) = (bay.batch.events(), u64::from(bay.requests));
+        let kept = self.flight.as_ref().map_or(0, |flight| flight.kept_late);
         let sum = bay.batch.records().map_or(Sum::default(), |records| records.fates.sum(0..events));
         let lost = sum.not_written + sum.possibly_written;
         let (raw, sent) = self.sink.kafka_mut().map_or((0, 0), |kafka| kafka.take_bytes());
         let counters = &mut self.metrics.counters;
         counters.events_stored += u64::from(events - lost - sum.refused);
         counters.events_shed += u64::from(lost);
-        counters.events_rejected += u64::from(sum.refused);
+        counters.events_rejected += u64::from(sum.refused - kept);
+        if self.quarantine.is_some() {
+            counters.quarantine_dropped += u64::from(sum.refused - kept);
+        }
         counters.bytes_stored += raw;
         counters.bytes_written += sent;
         counters.commits += 1;
         counters.commit_failures += u64::from(lost > 0);
         let gauges = &mut self.metrics.gauges;
-        gauges.events_in_flight -= u64::from(events);
+        // What the quarantine took is in its commit now.
+        gauges.events_in_flight -= u64::from(events - kept);
         if raw > 0 {
             let rate = raw.saturating_mul(1_000_000_000) / settled.sink_ns.max(1);
             gauges.drain_bytes_per_s = (gauges.drain_bytes_per_s * 7 + rate) / 8;
         }
         self.metrics.stages.record_n(Stage::Sink, settled.sink_ns, requests);
     }
+}
+
+/// Hands the events of a refused batch to the quarantine of the open bay; returns how many it took. Their index is
+/// that in the commit, for their requests may have been answered.
+#[cold]
+fn keep_refused<M: Memory>(records: &Records<M>, slot: Slot, open: &mut Bay<M>) -> u32 {
+    let mut kept = 0;
+    for (event, value) in records.arena.values_of(slot) {
+        let why = records.fates.of(event).map_or(Flaw::KAFKA_REFUSED, |failure| flaw(failure.reason));
+        kept += u32::from(open.refused.append(value, event, 0, why.as_str()));
+    }
+    open.kept += kept;
+    kept
 }

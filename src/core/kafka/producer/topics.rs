@@ -175,6 +175,11 @@ impl Producer {
         (TopicIndex(partition.topic as u16), partition.number)
     }
 
+    /// Every topic that was named.
+    pub fn topics(&self) -> impl Iterator<Item = TopicIndex> + '_ {
+        self.topics.indices.iter().copied()
+    }
+
     /// Name and id of a topic; the id is what the newest metadata says.
     ///
     /// # Panics

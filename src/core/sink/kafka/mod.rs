@@ -7,6 +7,12 @@
 //! ```text
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
+mod routing;
+mod time;
+
+pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
+pub use time::unix_ms;
+
 use super::{Mail, NotReady, Receipt, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
@@ -17,10 +23,11 @@ use crate::kafka::compress::Compress;
 use crate::kafka::partition::{Partitioner, Spread};
 use crate::kafka::producer::{self, Outcome, PartitionIndex, Producer, TopicIndex, Why};
 use crate::memory::Memory;
+use crate::reject::Reject;
 use crate::segment::header::StreamName;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
+use routing::{EventId, Headers};
 
 /// What a shard's Kafka sink is told at start.
 pub struct Settings {
@@ -34,13 +41,11 @@ pub struct Settings {
     pub compress: Option<Box<dyn Compress>>,
     /// Where events go.
     pub routing: Routing,
-}
-
-/// Where events go, and what goes with them.
-#[derive(Clone, Debug)]
-pub struct Routing {
-    /// Name of the topic.
-    pub topic: String,
+    /// Number of the shard, for the ids of events.
+    pub shard: u32,
+    /// Sequence number of the first event. The Unix time of the start in nanoseconds tells the runs of a process
+    /// apart, for no shard takes as many events.
+    pub first_sequence: u64,
 }
 
 /// One shard's way to Kafka.
@@ -50,9 +55,17 @@ pub struct KafkaSink {
     spread: Spread,
     seed: u64,
     compress: Option<Box<dyn Compress>>,
+    routing: Routing,
+    shard: u32,
     fixed: Option<TopicIndex>,
+    /// Topics of streams, by name of the stream.
+    streams: Vec<(StreamName, TopicIndex)>,
     /// One a topic.
     partitioners: Vec<Partitioner>,
+    /// A key whose escapes were decoded.
+    scratch: Vec<u8>,
+    /// Of the first event of the batch that is filling.
+    next_sequence: u64,
     draining: bool,
     figures: Figures,
     /// Of what was written of the commit that is out: bytes before compression, and as sent.
@@ -72,6 +85,32 @@ pub struct Figures {
     pub events_possibly_written: u64,
     /// Events that Kafka refused one by one.
     pub events_refused: u64,
+}
+
+/// One event on its way into a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The stream that its request named.
+    pub stream: &'a StreamName,
+    /// The key that its request named.
+    pub key: Option<&'a [u8]>,
+    /// Its bytes.
+    pub value: &'a [u8],
+    /// Raw line breaks stand between its tokens; they become spaces.
+    pub breaks: bool,
+    /// When it came, for lingering.
+    pub now_ns: u64,
+    /// When it came, for its record.
+    pub wall_ms: u64,
+}
+
+/// Why a request's events have nowhere to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misroute {
+    /// Not now.
+    NotReady(NotReady),
+    /// Not as long as the configuration is what it is.
+    Refused(Reject),
 }
 
 /// Where the events of one request go.
@@ -96,6 +135,8 @@ pub enum Returned {
     Done,
     /// It went on as two.
     Split,
+    /// It is done with: its events are refused for good.
+    Refused,
 }
 
 impl KafkaSink {
@@ -104,27 +145,35 @@ impl KafkaSink {
     /// # Errors
     /// What of the settings cannot be had, in words for who wrote them.
     pub fn new(mut settings: Settings, now_ns: u64) -> Result<KafkaSink, &'static str> {
+        settings.routing.check()?;
         settings.arena.partitions = settings.producer.partitions_max as u32;
         settings.producer.slots_max = (settings.arena.batches + settings.arena.splits) as usize;
         let (seed, topics_max) = (settings.producer.seed, settings.producer.topics_max);
-        let mut producer = Producer::new(settings.producer);
-        let fixed = producer.add_topic(now_ns, &settings.routing.topic).ok_or(
-            "the topic's name is not one that Kafka allows: 1 to 249 of letters, digits, `.`, `_` and `-`",
-        )?;
-        let mut partitioners = Vec::with_capacity(topics_max);
-        partitioners.push(Partitioner::new(settings.spread, seed));
-        Ok(KafkaSink {
-            producer,
+        let mut sink = KafkaSink {
+            producer: Producer::new(settings.producer),
+            shard: settings.shard,
             limits: settings.arena,
             spread: settings.spread,
             seed,
             compress: settings.compress,
-            fixed: Some(fixed),
-            partitioners,
+            fixed: None,
+            streams: Vec::with_capacity(topics_max),
+            partitioners: Vec::with_capacity(topics_max),
+            scratch: settings.routing.scratch(),
+            routing: settings.routing,
+            next_sequence: settings.first_sequence,
             draining: false,
             figures: Figures::default(),
             written: (0, 0),
-        })
+        };
+        if let TopicFrom::Fixed(name) = &sink.routing.topic {
+            let topic = sink.producer.add_topic(now_ns, name).ok_or(
+                "the topic's name is not one that Kafka allows: 1 to 249 of letters, digits, `.`, `_` and `-`",
+            )?;
+            sink.fixed = Some(topic);
+            sink.add_partitioners(topic);
+        }
+        Ok(sink)
     }
 
     /// The producer, to look at.
@@ -145,46 +194,97 @@ impl KafkaSink {
     /// Where a request's events go.
     ///
     /// # Errors
-    /// Why nothing can be written there now.
-    pub fn route(&mut self, _now_ns: u64, _stream: &StreamName) -> Result<Route, NotReady> {
-        let topic = self.fixed.unwrap_or(TopicIndex(0));
+    /// Why nothing can be written there, now or ever.
+    pub fn route(&mut self, now_ns: u64, stream: &StreamName) -> Result<Route, Misroute> {
+        let topic = match self.fixed {
+            Some(topic) => topic,
+            None => self.topic_of(now_ns, stream)?,
+        };
+        let count = self.producer.partitions(topic).count;
         match self.producer.ready_topic(topic) {
-            Err(producer::NotReady::Draining) => {}
-            Err(_) if self.draining && self.producer.partitions(topic).count > 0 => {}
-            other => other.map_err(NotReady::Upstream)?,
+            // There will be no better time: what is taken now is given up at the end of the drain at the latest.
+            Err(_) if self.draining && count > 0 => {}
+            other => other.map_err(|why| Misroute::NotReady(NotReady::Upstream(why)))?,
         }
-        Ok(Route { topic })
+        match self.spread {
+            Spread::Explicit(partition) if partition >= count => Err(Misroute::Refused(NO_PARTITION)),
+            _ => Ok(Route { topic }),
+        }
+    }
+
+    /// The topic of a stream, named to the producer when it is first seen.
+    fn topic_of(&mut self, now_ns: u64, stream: &StreamName) -> Result<TopicIndex, Misroute> {
+        let found = self.streams.binary_search_by(|(known, _)| known.as_bytes().cmp(stream.as_bytes()));
+        let at = match found {
+            Ok(at) => return Ok(self.streams[at].1),
+            Err(at) => at,
+        };
+        let TopicFrom::Stream { prefix } = &self.routing.topic else {
+            return Err(Misroute::Refused(NO_TOPIC));
+        };
+        let mut name = [0; TOPIC_BYTES_MAX];
+        let len = prefix.len() + stream.as_bytes().len();
+        let place = name.get_mut(..len).ok_or(Misroute::Refused(NO_TOPIC))?;
+        place[..prefix.len()].copy_from_slice(prefix.as_bytes());
+        place[prefix.len()..].copy_from_slice(stream.as_bytes());
+        let name = core::str::from_utf8(place).map_err(|_| Misroute::Refused(NO_TOPIC))?;
+        let topic = self.producer.add_topic(now_ns, name).ok_or(Misroute::Refused(NO_TOPIC))?;
+        self.streams.insert(at, (*stream, topic));
+        self.add_partitioners(topic);
+        Ok(topic)
+    }
+
+    fn add_partitioners(&mut self, topic: TopicIndex) {
+        while self.partitioners.len() <= usize::from(topic.0) {
+            let seed = self.seed.wrapping_add(self.partitioners.len() as u64);
+            self.partitioners.push(Partitioner::new(self.spread, seed));
+        }
+    }
+
+    /// Grows whenever what can be written to may have changed.
+    pub fn version(&self) -> u64 {
+        match self.partitioners.is_empty() {
+            true => 0,
+            false => self.producer.partitions(TopicIndex(0)).version,
+        }
     }
 
     /// Copies one event in, as a record of the partition that its route leads to.
     ///
     /// # Errors
     /// It does not fit, now or ever.
+    #[inline]
     pub fn append<M: Memory>(
         &mut self,
         records: &mut Records<M>,
         route: &Route,
-        value: &[u8],
-        breaks: bool,
-        now_ns: u64,
-        wall_ms: u64,
+        event: &Event<'_>,
     ) -> Result<(), Unfit> {
-        if !records.arena.takes(value.len(), 0) {
+        let Event { value, breaks, .. } = *event;
+        let key = self.routing.key(value, event.key, &mut self.scratch);
+        let id = EventId::new(self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let headers = Headers::new(&self.routing.headers, event.stream, &id);
+        let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
+        if !records.arena.takes(bytes, headers.as_slice().len()) {
             return Err(Unfit::TooLarge);
         }
-        records.note_time(now_ns);
+        records.note_time(event.now_ns);
+        let time_ms = self.routing.time_ms(value, event.wall_ms);
         let partitions = self.producer.partitions(route.topic);
         let partitioner = &mut self.partitioners[usize::from(route.topic.0)];
+        let room = records.arena.batch_bytes_max().saturating_sub(bytes);
         for _ in 0..PARTITIONS_TRIED {
-            let room = records.arena.batch_bytes_max() - value.len();
             let usable = |number| {
                 let index = partitions.index(number).filter(|_| partitions.is_connected(number));
                 index.is_some_and(|index| records.arena.partition_bytes(index.0) < room)
             };
-            let number = partitioner.choose(None, value.len(), partitions.count, usable);
+            let number = partitioner.choose(key, bytes, partitions.count, usable);
             let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-            if records.arena.append(index.0, None, &[], wall_ms as i64, value, breaks).is_ok() {
+            if records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks).is_ok() {
                 return Ok(());
+            }
+            if key.is_some() {
+                break;
             }
             partitioner.switch();
         }
@@ -198,6 +298,7 @@ impl KafkaSink {
             let partition = PartitionIndex(batch.partition);
             self.producer.submit(now_ns, batch.slot, partition, batch.records, batch.bytes);
         }
+        self.next_sequence += u64::from(arena.events());
         arena.slots().len() as u32
     }
 
@@ -244,7 +345,7 @@ impl KafkaSink {
         for events in records.arena.events_of(slot) {
             records.fates.fail(events, Failure { fate, partition, reason });
         }
-        Returned::Done
+        if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
 
     /// Bytes written of the commit that is done: before compression, and as sent.
@@ -264,11 +365,21 @@ impl KafkaSink {
     pub fn drain(&mut self) {
         self.draining = true;
     }
-
-    fn new_partitioner(&self) -> Partitioner {
-        Partitioner::new(self.spread, self.seed.wrapping_add(self.partitioners.len() as u64))
-    }
 }
+
+/// Longest name of a topic that brokers allow.
+const TOPIC_BYTES_MAX: usize = 249;
+
+const NO_TOPIC: Reject = Reject::new(
+    503,
+    "no_topic",
+    "this stream cannot become a Kafka topic: its name is none for Kafka, or there are as many topics as may be",
+);
+const NO_PARTITION: Reject = Reject::new(
+    503,
+    "no_partition",
+    "the Kafka topic does not have the partition that the configuration names",
+);
 
 /// Partitions whose batches are tried before a keyless event has to wait.
 const PARTITIONS_TRIED: usize = 4;

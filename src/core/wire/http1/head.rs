@@ -204,7 +204,8 @@ fn parse(buf: &[u8], start: usize) -> Result<Option<Head>, Reject> {
         fields.take(header.name.as_bytes(), header.value)?;
     }
     let target_at = start + offset(text, target.as_bytes());
-    fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length).map(Some)
+    let place = |part: &[u8]| start + offset(text, part);
+    fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length, place).map(Some)
 }
 
 /// Where `part`, a piece of `whole`, begins in it.
@@ -278,6 +279,9 @@ impl<'b> Fields<'b> {
             12 if is(name, b"ringmill-ack") => {
                 self.wishes.repeated_ack |= self.wishes.ack.replace(value).is_some();
             }
+            12 if is(name, b"ringmill-key") => {
+                self.wishes.repeated_key |= self.wishes.key.replace(value).is_some();
+            }
             16 if is(name, b"content-encoding") => {
                 self.wishes.coded |= list(value).any(|coding| !is(coding, b"identity"));
             }
@@ -303,6 +307,7 @@ impl<'b> Fields<'b> {
         target_at: usize,
         minor: u8,
         end: usize,
+        place: impl Fn(&[u8]) -> usize,
     ) -> Result<Head, Reject> {
         if minor == 1 && self.host.is_none() {
             return Err(NO_HOST);
@@ -319,7 +324,9 @@ impl<'b> Fields<'b> {
                     return Err(NO_LENGTH);
                 }
                 let stream = ingest.stream.map(|name| target_at + name.start..target_at + name.end);
-                Action::Ingest(Ingest { stream, ..ingest })
+                let key = self.wishes.key.filter(|key| !key.is_empty());
+                let key = key.map(|key| place(key)..place(key) + key.len());
+                Action::Ingest(Ingest { stream, key, ..ingest })
             }
             other => other,
         };

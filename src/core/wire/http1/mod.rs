@@ -96,6 +96,8 @@ pub struct Ingest {
     pub all_or_nothing: bool,
     /// `Prefer: return=minimal`
     pub minimal: bool,
+    /// What `Ringmill-Key` says, inside the buffer; `None` when it is absent or empty.
+    pub key: Option<Range<usize>>,
 }
 
 /// Finds requests in one connection's bytes. Holds positions only, relative to the buffer's front.
