@@ -250,7 +250,8 @@ pub struct Ring {
     broken: Option<io::Error>,
     /// The kernel marks in shared memory that it has work for the next `enter`.
     marked: bool,
-    /// Of outgoing connections, by slot. Boxed, because the kernel knows where they are.
+    /// Of outgoing connections, by slot. Boxed, because the kernel knows where they are while this grows.
+    #[allow(clippy::vec_box)]
     places: std::mem::ManuallyDrop<Vec<Box<Place>>>,
 }
 

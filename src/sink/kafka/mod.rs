@@ -9,9 +9,10 @@
 //! [`Links`] carries out what the producer commands and tells it what came of it; it decides nothing about
 //! batches. Batches are read where they lie ([`Batches`]) while [`Links::borrows_batches`].
 //!
-//! - [`link`]: one connection: frames, order, what is in flight.
+//! - `steps`: requests put on a connection, and what answers mean for the producer.
+//! - `link`: one connection: frames, order, what is in flight.
 //! - [`handshake`]: versions and credentials; [`sasl`] and [`tls`] within it.
-//! - [`wire`]: control messages to and from bytes.
+//! - `wire`: control messages to and from bytes.
 //! - [`resolve`]: threads for what takes long.
 
 pub mod handshake;

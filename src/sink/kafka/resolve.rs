@@ -43,11 +43,12 @@ pub enum Solution {
 }
 
 type Job<T> = (T, Box<dyn FnOnce(Solution) + Send>);
+type Name = (String, u16);
 
 /// The threads. Clone it freely; it serves all shards.
 #[derive(Clone)]
 pub struct Helpers {
-    names: mpsc::Sender<Job<(String, u16)>>,
+    names: mpsc::Sender<Job<Name>>,
     keys: mpsc::Sender<Job<KeyJob>>,
 }
 
@@ -63,8 +64,8 @@ impl Helpers {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start() -> io::Result<Helpers> {
-        let (names, jobs) = mpsc::channel();
-        let jobs: Arc<Mutex<mpsc::Receiver<Job<(String, u16)>>>> = Arc::new(Mutex::new(jobs));
+        let (names, jobs) = mpsc::channel::<Job<Name>>();
+        let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..NAME_THREADS {
             let jobs = jobs.clone();
             let work = move || {

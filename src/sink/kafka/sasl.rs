@@ -268,31 +268,43 @@ pub(super) mod tests {
         assert_eq!(job(Mechanism::ScramSha512, 1).run().0.len(), 64);
     }
 
-    /// The other side, as RFC 5802 has it: knows the stored and the server key only.
-    fn serve(mechanism: Mechanism, user: &str, ours: &str, theirs: &str) -> Result<(), String> {
+    /// A broker's first message in answer to a client's.
+    pub(in crate::sink::kafka) fn far_first(client_first: &str) -> String {
+        let nonce = client_first.split_once(",r=").unwrap().1;
+        format!("r={nonce}srv,s={},i=4096", BASE64.encode(b"salt"))
+    }
+
+    /// Whether the client knows `password`, and the broker's last message, as RFC 5802 has it.
+    pub(in crate::sink::kafka) fn far_last(
+        mechanism: Mechanism,
+        password: &str,
+        client_first: &str,
+        client_last: &str,
+    ) -> (bool, String) {
         let (mac, _, hash) = mechanism.hash();
-        let credentials = credentials(mechanism, user, ours);
-        let mut scram = Scram::new(&credentials).unwrap();
-        let first = String::from_utf8(scram.first()).unwrap();
-        let first_bare = first.strip_prefix("n,,").unwrap();
-        let nonce = first_bare.split_once(",r=").unwrap().1;
-        let answer = format!("r={nonce}srv,s={},i=4096", BASE64.encode(b"salt"));
-        let key = scram.server_first(answer.as_bytes(), ours).unwrap().run();
-        let last = String::from_utf8(scram.last(&key)).unwrap();
-        let (bare, proof) = last.rsplit_once(",p=").unwrap();
+        let (bare, proof) = client_last.rsplit_once(",p=").unwrap();
         let iterations = NonZeroU32::new(4096).unwrap();
-        let known = KeyJob { mechanism, password: theirs.into(), salt: b"salt".to_vec(), iterations }.run();
+        let known = KeyJob { mechanism, password: password.into(), salt: b"salt".to_vec(), iterations }.run();
         let sign = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(mac, key), text);
-        let exchange = format!("{first_bare},{answer},{bare}");
-        let client_key = sign(&known.0, b"Client Key");
-        let stored = digest::digest(hash, client_key.as_ref());
+        let first_bare = client_first.strip_prefix("n,,").unwrap();
+        let exchange = format!("{first_bare},{},{bare}", far_first(client_first));
+        let stored = digest::digest(hash, sign(&known.0, b"Client Key").as_ref());
         let signature = sign(stored.as_ref(), exchange.as_bytes());
         let proof = BASE64.decode(proof).unwrap();
         let shown: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
         let knows = digest::digest(hash, &shown).as_ref() == stored.as_ref();
-        assert_eq!(knows, ours == theirs);
         let server = sign(sign(&known.0, b"Server Key").as_ref(), exchange.as_bytes());
-        scram.server_last(format!("v={}", BASE64.encode(server)).as_bytes())
+        (knows, format!("v={}", BASE64.encode(server)))
+    }
+
+    fn serve(mechanism: Mechanism, user: &str, ours: &str, theirs: &str) -> Result<(), String> {
+        let mut scram = Scram::new(&credentials(mechanism, user, ours)).unwrap();
+        let first = String::from_utf8(scram.first()).unwrap();
+        let key = scram.server_first(far_first(&first).as_bytes(), ours).unwrap().run();
+        let last = String::from_utf8(scram.last(&key)).unwrap();
+        let (knows, proof) = far_last(mechanism, theirs, &first, &last);
+        assert_eq!(knows, ours == theirs);
+        scram.server_last(proof.as_bytes())
     }
 
     #[test]

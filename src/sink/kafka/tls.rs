@@ -164,7 +164,8 @@ fn broken(text: &str) -> Failure {
 fn explain(error: &rustls::Error) -> Failure {
     use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
     match error {
-        Error::InvalidCertificate(Bad::UnknownIssuer) => Failure::new(
+        // Another authority of the same name shows as a bad signature.
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => Failure::new(
             LinkFailure::Certificate,
             "has a certificate of an authority that is not trusted; give it in sink.kafka.tls.ca",
         ),
@@ -205,4 +206,4 @@ pub(super) fn closed() -> Failure {
 
 #[cfg(test)]
 #[path = "tls_tests.rs"]
-mod tests;
+pub(super) mod tests;

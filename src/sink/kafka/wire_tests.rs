@@ -123,11 +123,9 @@ pub(in crate::sink::kafka) fn metadata_body(version: i16, host: &str, port: u16)
     };
     let id = std::array::from_fn(|n| n as u8 + 1);
     let id = if version >= METADATA_IDS { id } else { [0; 16] };
-    let topic = MetadataResponseTopic::default()
+    let mut topic = MetadataResponseTopic::default()
         .with_name(Some(TopicName(text("events"))))
-        .with_topic_id(kafka_protocol::messages::metadata_response::MetadataResponseTopic::default().topic_id)
         .with_partitions((0..2).map(partition).collect());
-    let mut topic = topic;
     if id != [0; 16] {
         topic.topic_id = format!("{:032x}", u128::from_be_bytes(id)).parse().unwrap();
     }

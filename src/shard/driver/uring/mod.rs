@@ -8,7 +8,7 @@
 //!
 //! A connection's number is given back to the logic only when no operation on its socket is in flight. Its
 //! operations carry a generation beside the number all the same, and one that came late trips an assertion
-//! instead of another connection. Outgoing connections ([`peers`]) end the same way.
+//! instead of another connection. Outgoing connections (`peers`) end the same way.
 
 mod conns;
 mod peers;
