@@ -92,7 +92,7 @@ fn what_is_told_as_replicated_is_there_byte_by_byte() {
     for more in [
         &["--driver", "uring"][..],
         &["--driver", "uring", "--kafka-compression", "lz4", "--kafka-partitioner", "round-robin"],
-        &["--driver", "glommio", "--kafka-compression", "lz4"],
+        &["--driver", "glommio", "--kafka-compression", "zstd"],
     ] {
         let fake = Fake::start(Settings { nodes: 2, ..Settings::default() }.topic("events", 3));
         let server = start(&fake, more);

@@ -326,7 +326,7 @@ fn codec(text: &str) -> Result<Codec, String> {
     match text {
         "none" => Ok(Codec::None),
         "lz4" => Ok(Codec::Lz4),
-        "zstd" => Err("zstd is not in this build yet: use lz4 or none".into()),
+        "zstd" => Ok(Codec::Zstd),
         _ => Err("expected `none`, `lz4` or `zstd`".into()),
     }
 }

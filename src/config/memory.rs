@@ -7,6 +7,7 @@ use crate::core::json::{MAX_EVENT_BYTES, SimdScanner};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
+use crate::sink::kafka::zstd::Zstd;
 use crate::sys::mapping::Mapping;
 use std::fmt;
 
@@ -142,8 +143,10 @@ impl KafkaSizes {
         if self.keys {
             terms.push(term("key", 1, MAX_EVENT_BYTES as u64, "one whose escapes were decoded"));
         }
-        if self.codec == Codec::Lz4 {
-            terms.push(term("lz4", 1, Lz4::MEMORY_BYTES as u64, "table and buffers of a block"));
+        match self.codec {
+            Codec::None => {}
+            Codec::Lz4 => terms.push(term("lz4", 1, Lz4::MEMORY_BYTES as u64, "table and buffers of a block")),
+            Codec::Zstd => terms.push(term("zstd", 1, Zstd::MEMORY_BYTES as u64, "its context")),
         }
         terms
     }

@@ -23,6 +23,7 @@ use crate::log;
 use crate::sink::kafka::resolve::Helpers;
 use crate::sink::kafka::sasl::Credentials;
 use crate::sink::kafka::tls::Tls;
+use crate::sink::kafka::zstd::Zstd;
 use crate::sink::kafka::{Batches, LinkSettings, Links};
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::Mapping;
@@ -87,7 +88,7 @@ impl Setup {
             producer,
             arena: plan.arena(),
             spread: plan.spread,
-            compress: compress(plan.codec),
+            compress: compress(plan.codec)?,
             routing: plan.routing(&self.address),
             shard,
             first_sequence: MonotonicClock.wall_ms() * 1_000_000,
@@ -115,12 +116,12 @@ impl Setup {
     }
 }
 
-fn compress(codec: Codec) -> Option<Box<dyn Compress>> {
-    match codec {
+fn compress(codec: Codec) -> Result<Option<Box<dyn Compress>>, &'static str> {
+    Ok(match codec {
         Codec::None => None,
-        // The configuration lets nothing through that is not here.
-        Codec::Lz4 | Codec::Zstd => Some(Box::new(Lz4::new())),
-    }
+        Codec::Lz4 => Some(Box::new(Lz4::new())),
+        Codec::Zstd => Some(Box::new(Zstd::new().ok_or("there is no memory for zstd")?)),
+    })
 }
 
 /// See the module.

@@ -150,19 +150,19 @@ impl Handshake {
             State::Versions(_) => Failure::new(
                 LinkFailure::Protocol,
                 "closed the connection during ApiVersions: does that port speak Kafka, and without TLS? check \
-                 sink.kafka.brokers and sink.kafka.tls",
+                 --sink and kafka.tls",
             ),
             State::Mechanisms => Failure::new(
                 LinkFailure::Authentication,
                 "closed the connection during SaslHandshake: does that port take credentials? check \
-                 sink.kafka.sasl",
+                 kafka.sasl",
             ),
             State::Done => Failure::new(LinkFailure::Reset, "closed the connection"),
             _ => Failure::new(
                 LinkFailure::Authentication,
                 format!(
                     "closed the connection during SaslAuthenticate: wrong user name or password for \
-                     {mechanism}; check sink.kafka.sasl"
+                     {mechanism}; check kafka.sasl"
                 ),
             ),
         }
@@ -219,12 +219,12 @@ impl Handshake {
             33 => {
                 let offered: Vec<String> = offered.iter().take(8).map(|name| shown(name)).collect();
                 format!(
-                    "does not take {} but {}; check sink.kafka.sasl",
+                    "does not take {} but {}; check kafka.sasl",
                     mechanism.as_str(),
                     if offered.is_empty() { "nothing".into() } else { offered.join(", ") }
                 )
             }
-            34 => "takes no credentials on this port: remove sink.kafka.sasl or give the port of its SASL \
+            34 => "takes no credentials on this port: remove kafka.sasl or give the port of its SASL \
                    listener"
                 .into(),
             code => refused("SaslHandshake", code, None),
@@ -259,7 +259,7 @@ impl Handshake {
             58 => Err(Failure::new(
                 LinkFailure::Authentication,
                 format!(
-                    "refuses the user name or password for {}{}; check sink.kafka.sasl",
+                    "refuses the user name or password for {}{}; check kafka.sasl",
                     self.mechanism().as_str(),
                     answer.message.map(|text| format!(" ({})", shown(text))).unwrap_or_default()
                 ),

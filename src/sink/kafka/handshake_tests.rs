@@ -163,7 +163,7 @@ fn refusals_say_where_and_how_to_mend() {
     let (mut unknown, _) = handshake(Some(Mechanism::ScramSha256));
     say_versions(&mut unknown, &KAFKA_4).unwrap();
     let failure = say(&mut unknown, &mechanisms(33)).unwrap_err();
-    assert_eq!(failure.text, "does not take SCRAM-SHA-256 but PLAIN, GSSAPI; check sink.kafka.sasl");
+    assert_eq!(failure.text, "does not take SCRAM-SHA-256 but PLAIN, GSSAPI; check kafka.sasl");
     let (mut plaintext, _) = handshake(Some(Mechanism::Plain));
     say_versions(&mut plaintext, &KAFKA_4).unwrap();
     let failure = say(&mut plaintext, &mechanisms(34)).unwrap_err();
@@ -173,13 +173,13 @@ fn refusals_say_where_and_how_to_mend() {
     assert_eq!(failure.why, LinkFailure::Authentication);
     assert_eq!(
         failure.text,
-        "refuses the user name or password for PLAIN (Authenticationfailed); check sink.kafka.sasl"
+        "refuses the user name or password for PLAIN (Authenticationfailed); check kafka.sasl"
     );
     let closed = greeted(Mechanism::ScramSha256).closed();
     assert_eq!(
         closed.text,
         "closed the connection during SaslAuthenticate: wrong user name or password for SCRAM-SHA-256; check \
-         sink.kafka.sasl"
+         kafka.sasl"
     );
     let closed = handshake(None).0.closed();
     assert!(closed.text.contains("ApiVersions"), "{closed:?}");

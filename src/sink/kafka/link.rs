@@ -373,7 +373,7 @@ impl Link {
             (Stage::Up, Some(_)) if self.answers == 0 => Failure::new(
                 why,
                 "closed the connection before it answered a request: does that port want credentials? check \
-                 sink.kafka.sasl",
+                 kafka.sasl",
             ),
             _ if why == LinkFailure::Reset => Failure::new(why, "closed the connection"),
             _ => Failure::new(
@@ -387,8 +387,8 @@ impl Link {
 /// A length that no answer has, by what else it could be.
 fn not_kafka(head: [u8; 4]) -> Failure {
     let text = match &head {
-        [0x15, 3, ..] => "answers with a TLS alert: that port wants TLS; check sink.kafka.tls",
-        b"HTTP" => "answers with HTTP: give the port of Kafka in sink.kafka.brokers",
+        [0x15, 3, ..] => "answers with a TLS alert: that port wants TLS; check kafka.tls",
+        b"HTTP" => "answers with HTTP: give the port of Kafka in --sink",
         _ => "sends a frame that is too long or too short: does that port speak Kafka?",
     };
     Failure::new(LinkFailure::Protocol, text)

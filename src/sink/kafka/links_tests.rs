@@ -356,7 +356,7 @@ fn what_cannot_be_reached_is_said_with_its_name() {
     unknown.run(300);
     assert_eq!(
         unknown.failure(),
-        "broker nowhere:9092 has no address: no such name; check sink.kafka.brokers"
+        "broker nowhere:9092 has no address: no such name; check --sink"
     );
     assert_eq!(unknown.producer.ready(), Err(NotReady::Unreachable(LinkFailure::Unresolved)));
     let mut down = world(|_| (), None);

@@ -13,7 +13,7 @@
 //! - `link`: one connection: frames, order, what is in flight.
 //! - [`handshake`]: versions and credentials; [`sasl`] and [`tls`] within it.
 //! - `wire`: control messages to and from bytes.
-//! - [`resolve`]: threads for what takes long.
+//! - [`resolve`]: threads for what takes long. [`zstd`]: a codec that is written in C.
 
 pub mod handshake;
 mod link;
@@ -22,6 +22,7 @@ pub mod sasl;
 mod steps;
 pub mod tls;
 mod wire;
+pub mod zstd;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -260,7 +261,7 @@ impl Links {
                 self.dial_next(now_ns, producer, id, None);
             }
             (Solution::Resolved(Err(error)), None) => {
-                let text = format!("has no address: {error}; check sink.kafka.brokers");
+                let text = format!("has no address: {error}; check --sink");
                 self.down(now_ns, producer, id, &Failure::new(LinkFailure::Unresolved, text));
             }
             (Solution::Key(key), Some(peer)) => {
@@ -302,10 +303,10 @@ impl Links {
         let failure = match code {
             libc::ECONNREFUSED => Failure::new(
                 LinkFailure::Refused,
-                "refuses the connection: is it running, and does it listen there? check sink.kafka.brokers",
+                "refuses the connection: is it running, and does it listen there? check --sink",
             ),
             libc::ETIMEDOUT => {
-                Failure::new(LinkFailure::Timeout, "does not answer; check sink.kafka.brokers")
+                Failure::new(LinkFailure::Timeout, "does not answer; check --sink")
             }
             libc::ECONNRESET => Failure::new(LinkFailure::Reset, "resets the connection"),
             code => Failure::new(LinkFailure::Other(code), format!("cannot be reached: {error}")),

@@ -167,11 +167,11 @@ fn explain(error: &rustls::Error) -> Failure {
         // Another authority of the same name shows as a bad signature.
         Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => Failure::new(
             LinkFailure::Certificate,
-            "has a certificate of an authority that is not trusted; give it in sink.kafka.tls.ca",
+            "has a certificate of an authority that is not trusted; give it in kafka.tls_ca",
         ),
         Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => Failure::new(
             LinkFailure::Certificate,
-            format!("has a certificate for another name: {error}; check sink.kafka.tls.server_name"),
+            format!("has a certificate for another name: {error}; check kafka.tls_server_name"),
         ),
         Error::InvalidCertificate(_) => {
             Failure::new(LinkFailure::Certificate, format!("has a certificate that is not valid: {error}"))
@@ -185,12 +185,12 @@ fn explain(error: &rustls::Error) -> Failure {
             | Alert::AccessDenied,
         ) => Failure::new(
             LinkFailure::Certificate,
-            format!("does not take our certificate: {error}; check sink.kafka.tls.cert and .key"),
+            format!("does not take our certificate: {error}; check kafka.tls_cert and kafka.tls_key"),
         ),
         Error::AlertReceived(_) => Failure::new(LinkFailure::Certificate, format!("refuses TLS: {error}")),
         Error::InvalidMessage(_) => Failure::new(
             LinkFailure::Protocol,
-            "does not speak TLS on that port; check sink.kafka.tls and sink.kafka.brokers",
+            "does not speak TLS on that port; check kafka.tls and --sink",
         ),
         _ => broken(&error.to_string()),
     }
@@ -200,7 +200,7 @@ fn explain(error: &rustls::Error) -> Failure {
 pub(super) fn closed() -> Failure {
     Failure::new(
         LinkFailure::Protocol,
-        "closed the connection during the TLS handshake: does that port speak TLS? check sink.kafka.tls",
+        "closed the connection during the TLS handshake: does that port speak TLS? check kafka.tls",
     )
 }
 

@@ -118,7 +118,7 @@ fn one_that_is_not_is_not() {
     let tls = Tls::load(&ours.settings()).unwrap();
     let failure = converse(&tls, "localhost", theirs.broker("localhost", false), 1000).unwrap_err();
     assert!(
-        failure.why == LinkFailure::Certificate && failure.text.contains("sink.kafka.tls.ca"),
+        failure.why == LinkFailure::Certificate && failure.text.contains("kafka.tls_ca"),
         "{failure:?}"
     );
     let failure = converse(&tls, "kafka1", ours.broker("localhost", false), 1000).unwrap_err();
