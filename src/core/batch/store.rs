@@ -57,6 +57,12 @@ impl<M: Memory> Records<M> {
         }
     }
 
+    /// Bytes that it takes beside its two blocks of `block_bytes` each; those for fates are only address space until
+    /// something fails.
+    pub const fn table_bytes(limits: &ArenaLimits, block_bytes: usize) -> usize {
+        RecordArena::<M>::table_bytes(limits) + block_bytes / RECORD_BYTES_MIN + 1
+    }
+
     /// Notes the time of the first event; before each `append` to the arena.
     #[inline]
     pub fn note_time(&mut self, now_ns: u64) {

@@ -205,7 +205,8 @@ fn a_batch_too_large_is_halved_until_it_fits_or_one_event_is_at_fault() {
     ));
     let mut expected: Vec<String> = (0..100).map(|n| event(n).trim_end().into()).collect();
     let mut values = bench.cluster.values("events");
-    (expected.sort(), values.sort());
+    expected.sort();
+    values.sort();
     assert_eq!(values, expected);
     bench.finish();
 }
@@ -549,6 +550,46 @@ fn figures_of_brokers_and_partitions_are_shown() {
         .map(|line| line.rsplit_once(' ').expect("a value").1.parse::<u64>().expect("a number"))
         .sum();
     assert_eq!(records, 100);
+    bench.finish();
+}
+
+#[test]
+fn a_commit_that_cannot_be_cut_further_fails_and_the_next_goes_its_way() {
+    let mut settings = settings(fixed());
+    (settings.arena.batches, settings.arena.splits) = (1, 2);
+    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
+    let id = bench.open(Protocol::Http);
+    bench.cluster.deed =
+        Box::new(|batch| if batch.records.len() > 4 { Deed::Refuse(10) } else { Deed::Append });
+    let (status, body) = bench.ask(id, &post("/v1/events", "", &events(0..64)), 5 * S);
+    assert_eq!((status, body.contains("\"error\":\"not_written\"")), (503, true), "{body}");
+    let (status, _) = bench.ask(id, &post("/v1/events", "", &events(64..68)), 5 * S);
+    assert_eq!((status, bench.cluster.values("events").len()), (200, 4));
+    bench.finish();
+}
+
+#[test]
+fn bytes_that_the_kernel_still_reads_outlive_the_outcome() {
+    let mut bench = usual();
+    let ids = [bench.open(Protocol::Http), bench.open(Protocol::Http)];
+    bench.cluster.deed = Box::new(|_| Deed::Silence);
+    bench.send(ids[0], &post("/v1/events", "", "{\"first\":1}"));
+    bench.pass(10 * MS);
+    let slot = bench.last_sent.expect("a batch went out");
+    let bytes =
+        |bench: &Bench| bench.engine.upstream_batch(slot).map(|(head, records)| [head, records].concat());
+    let sent = bytes(&bench).expect("in flight");
+    bench.engine.upstream().expect("the sink is Kafka").pin();
+    bench.pass(15 * S);
+    assert!(bench.heard(ids[0]).contains("possibly_written"), "its sender is not kept waiting");
+    bench.cluster.deed = Box::new(|_| Deed::Append);
+    bench.send(ids[1], &post("/v1/events", "", "{\"second\":2}"));
+    bench.pass(500 * MS);
+    assert_eq!((bytes(&bench), bench.heard(ids[1]).as_str()), (Some(sent), ""), "nothing takes its place");
+    bench.engine.upstream().expect("the sink is Kafka").unpin();
+    bench.engine.poll_upstream();
+    bench.pass(S);
+    assert!(bench.heard(ids[1]).starts_with("HTTP/1.1 200 "));
     bench.finish();
 }
 

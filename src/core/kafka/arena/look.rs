@@ -34,7 +34,9 @@ fn value(record: &[u8]) -> Option<&[u8]> {
         rest = &rest[at..];
         Some(n)
     };
-    (next()?, next()?);
+    // Time and number.
+    next()?;
+    next()?;
     let key = usize::try_from(next()?.max(0)).ok()?;
     rest = rest.get(key..)?;
     let (len, at) = varint::get(rest)?;

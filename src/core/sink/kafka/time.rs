@@ -19,13 +19,16 @@ fn number(text: &[u8]) -> Option<i64> {
         [b'.', fraction @ ..] if fraction.iter().all(u8::is_ascii_digit) => fraction,
         _ => return None,
     };
-    i64::try_from(match n {
-        0..100_000_000_000 => n * 1000 + millis(fraction),
-        0..100_000_000_000_000 => n,
-        0..100_000_000_000_000_000 => n / 1000,
-        _ => n / 1_000_000,
-    })
-    .ok()
+    let ms = if n < 100_000_000_000 {
+        n * 1000 + millis(fraction)
+    } else if n < 100_000_000_000_000 {
+        n
+    } else if n < 100_000_000_000_000_000 {
+        n / 1000
+    } else {
+        n / 1_000_000
+    };
+    i64::try_from(ms).ok()
 }
 
 /// The first three digits of a fraction.

@@ -21,6 +21,8 @@ pub struct Bench {
     pub cluster: Cluster,
     /// Bytes that the quarantine was told to write.
     pub quarantined: Vec<u8>,
+    /// The batch that was sent last.
+    pub last_sent: Option<Slot>,
     said: Vec<Vec<u8>>,
     file: i32,
 }
@@ -59,7 +61,8 @@ impl Bench {
         let sink = AnySink::Kafka(Box::new(sink));
         let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
         let said = vec![Vec::new(); CONNECTIONS];
-        let mut bench = Bench { clock, engine, cluster, quarantined: Vec::new(), said, file: 2 };
+        let mut bench =
+            Bench { clock, engine, cluster, quarantined: Vec::new(), last_sent: None, said, file: 2 };
         bench.turn();
         bench
     }
@@ -212,6 +215,7 @@ impl Bench {
     fn produce(&mut self, now_ns: u64, link: LinkId, correlation: i32, slots: &[Slot]) {
         let mut batches = Vec::new();
         for slot in slots {
+            self.last_sent = Some(*slot);
             let upstream = self.engine.upstream().expect("the sink is Kafka");
             let index = upstream.producer.partition_of(*slot).expect("in use");
             let (topic, number) = upstream.producer.locate(index);
