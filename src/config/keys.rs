@@ -226,5 +226,12 @@ pub const KEYS: &[Key] = &[
         "With the password in this file; a line end behind it is left out",
     ),
     key("kafka.brokers_max", Kind::Count, "N", "32", "Brokers of the cluster that there is room for"),
-    key("kafka.partitions_max", Kind::Count, "N", "1024", "Partitions of the topic that there is room for"),
+    key(
+        "kafka.topics_max",
+        Kind::Count,
+        "N",
+        "64",
+        "Streams that can become topics, where the topic ends in `{stream}`",
+    ),
+    key("kafka.partitions_max", Kind::Count, "N", "1024", "Partitions of all topics together that there is room for"),
 ];
