@@ -35,7 +35,9 @@ fn start(fake: &Fake, more: &[&str]) -> Server {
 /// Events that differ, one a line.
 fn events(from: usize, count: usize) -> Vec<String> {
     let pad = "x".repeat(100);
-    (from..from + count).map(|n| format!(r#"{{"n":{n},"user":{{"id":"u{}"}},"pad":"{pad}"}}"#, n % 7)).collect()
+    (from..from + count)
+        .map(|n| format!(r#"{{"n":{n},"user":{{"id":"u{}"}},"pad":"{pad}"}}"#, n % 7))
+        .collect()
 }
 
 fn send(server: &Server, events: &[String]) -> Reply {
@@ -139,7 +141,8 @@ fn topic_key_time_and_headers_come_from_where_they_are_said_to() {
         for Stored { record, timestamp, .. } in &records {
             assert_eq!((text(&record.key).as_str(), *timestamp), (user, 1_700_000_000_123));
             assert_eq!(text(&record.value), body(user));
-            let headers: Vec<_> = record.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
+            let headers: Vec<_> =
+                record.headers.iter().map(|(name, value)| (name.as_str(), text(value))).collect();
             assert_eq!(headers, [("from", stream.to_string()), ("site", "north".into())]);
         }
         let used = (0..4).filter(|p| !fake.records(&format!("in.{stream}"), *p).is_empty()).count();
@@ -260,6 +263,22 @@ fn a_drain_does_not_wait_for_brokers_that_are_gone() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
+#[test]
+fn a_drain_answers_those_who_wait_for_brokers() {
+    let fake = Fake::start(Settings::default().topic("events", 1));
+    let patience = ["--kafka-request-timeout-s", "2s", "--kafka-delivery-timeout-s", "2s"];
+    let mut server = start(&fake, &patience);
+    assert_replicated(&send(&server, &events(0, 1)), 1);
+    fake.fault(Fault::next(ApiKey::Produce, Act::DropAnswer).times(100));
+    let mut client = server.client();
+    client.send(&ndjson(events(1, 1).join("\n")));
+    eventually("it is on its way", || fake.records("events", 0).len() == 2);
+    server.terminate();
+    let reply = client.reply();
+    assert_eq!((reply.status, &reply.json()["error"]), (503, &"possibly_written".into()), "{}", reply.show());
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+}
+
 fn assert_consumed(rig: &mut Rig, topic: &str, sent: &[String]) {
     let records = rig.consume(topic);
     assert_each_once(records.iter().map(|record| &record.value), sent);
@@ -319,7 +338,12 @@ fn real_kafka_is_reached_through_tls_with_credentials() {
     assert_consumed(&mut rig, "events", &sent);
     for (listener, more, why) in [
         ("SSL", vec!["--kafka-tls"], "certificate not trusted"),
-        ("SASLSSL", [&tls[..], &["--kafka-sasl", "plain", "--kafka-user", "bob", "--kafka-password-file", &alice]].concat(), "credentials refused"),
+        (
+            "SASLSSL",
+            [&tls[..], &["--kafka-sasl", "plain", "--kafka-user", "bob", "--kafka-password-file", &alice]]
+                .concat(),
+            "credentials refused",
+        ),
     ] {
         let server = Server::start(towards(&rig.listener(listener), "events", &more));
         eventually("it knows", || reason(&server).contains(why));

@@ -107,10 +107,19 @@ fn each_refusal_says_how_to_mend_it() {
         ),
         ("key = \"user\"", "kafka.key = user (a.toml line 3): expected `none`, `header` or a JSON pointer"),
         ("key = \"/a~2\"", "kafka.key = /a~2 (a.toml line 3): in a JSON pointer `~` is written ~0"),
-        ("timestamp = \"now\"", "kafka.timestamp = now (a.toml line 3): expected `arrival` or a JSON pointer"),
+        (
+            "timestamp = \"now\"",
+            "kafka.timestamp = now (a.toml line 3): expected `arrival` or a JSON pointer",
+        ),
         ("headers = \"x\"", "kafka.headers = x (a.toml line 3): `x`: expected NAME=VALUE"),
-        ("headers = \"a=1,a=2\"", "kafka.headers = a=1,a=2 (a.toml line 3): `a=2`: the header a is given twice"),
-        ("headers = \"a={b}\"", "kafka.headers = a={b} (a.toml line 3): `a={b}`: a value is text, or once {stream}"),
+        (
+            "headers = \"a=1,a=2\"",
+            "kafka.headers = a=1,a=2 (a.toml line 3): `a=2`: the header a is given twice",
+        ),
+        (
+            "headers = \"a={b}\"",
+            "kafka.headers = a={b} (a.toml line 3): `a={b}`: a value is text, or once {stream}",
+        ),
         (
             "headers = \"1=,2=,3=,4=,5=,6=,7=,8=,9=\"",
             "kafka.headers = 1=,2=,3=,4=,5=,6=,7=,8=,9= (a.toml line 3): a record has 8 headers at most",

@@ -233,5 +233,11 @@ pub const KEYS: &[Key] = &[
         "64",
         "Streams that can become topics, where the topic ends in `{stream}`",
     ),
-    key("kafka.partitions_max", Kind::Count, "N", "1024", "Partitions of all topics together that there is room for"),
+    key(
+        "kafka.partitions_max",
+        Kind::Count,
+        "N",
+        "1024",
+        "Partitions of all topics together that there is room for",
+    ),
 ];

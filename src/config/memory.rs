@@ -145,7 +145,9 @@ impl KafkaSizes {
         }
         match self.codec {
             Codec::None => {}
-            Codec::Lz4 => terms.push(term("lz4", 1, Lz4::MEMORY_BYTES as u64, "table and buffers of a block")),
+            Codec::Lz4 => {
+                terms.push(term("lz4", 1, Lz4::MEMORY_BYTES as u64, "table and buffers of a block"))
+            }
             Codec::Zstd => terms.push(term("zstd", 1, Zstd::MEMORY_BYTES as u64, "its context")),
         }
         terms

@@ -354,10 +354,7 @@ fn a_name_is_resolved_and_its_addresses_are_tried_in_turn() {
 fn what_cannot_be_reached_is_said_with_its_name() {
     let mut unknown = world(|settings| settings.brokers = vec![("nowhere".into(), 9092)], None);
     unknown.run(300);
-    assert_eq!(
-        unknown.failure(),
-        "broker nowhere:9092 has no address: no such name; check --sink"
-    );
+    assert_eq!(unknown.failure(), "broker nowhere:9092 has no address: no such name; check --sink");
     assert_eq!(unknown.producer.ready(), Err(NotReady::Unreachable(LinkFailure::Unresolved)));
     let mut down = world(|_| (), None);
     down.refused = vec!["127.0.0.1:9092".parse().unwrap()];

@@ -305,9 +305,7 @@ impl Links {
                 LinkFailure::Refused,
                 "refuses the connection: is it running, and does it listen there? check --sink",
             ),
-            libc::ETIMEDOUT => {
-                Failure::new(LinkFailure::Timeout, "does not answer; check --sink")
-            }
+            libc::ETIMEDOUT => Failure::new(LinkFailure::Timeout, "does not answer; check --sink"),
             libc::ECONNRESET => Failure::new(LinkFailure::Reset, "resets the connection"),
             code => Failure::new(LinkFailure::Other(code), format!("cannot be reached: {error}")),
         };

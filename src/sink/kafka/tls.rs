@@ -188,10 +188,9 @@ fn explain(error: &rustls::Error) -> Failure {
             format!("does not take our certificate: {error}; check kafka.tls_cert and kafka.tls_key"),
         ),
         Error::AlertReceived(_) => Failure::new(LinkFailure::Certificate, format!("refuses TLS: {error}")),
-        Error::InvalidMessage(_) => Failure::new(
-            LinkFailure::Protocol,
-            "does not speak TLS on that port; check kafka.tls and --sink",
-        ),
+        Error::InvalidMessage(_) => {
+            Failure::new(LinkFailure::Protocol, "does not speak TLS on that port; check kafka.tls and --sink")
+        }
         _ => broken(&error.to_string()),
     }
 }

@@ -117,10 +117,7 @@ fn one_that_is_not_is_not() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let tls = Tls::load(&ours.settings()).unwrap();
     let failure = converse(&tls, "localhost", theirs.broker("localhost", false), 1000).unwrap_err();
-    assert!(
-        failure.why == LinkFailure::Certificate && failure.text.contains("kafka.tls_ca"),
-        "{failure:?}"
-    );
+    assert!(failure.why == LinkFailure::Certificate && failure.text.contains("kafka.tls_ca"), "{failure:?}");
     let failure = converse(&tls, "kafka1", ours.broker("localhost", false), 1000).unwrap_err();
     assert!(failure.why == LinkFailure::Certificate && failure.text.contains("another name"), "{failure:?}");
     // The system's authorities did not sign it either.

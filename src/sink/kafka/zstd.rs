@@ -65,7 +65,9 @@ mod tests {
         let mut zstd = Zstd::new().unwrap();
         let mut text = Vec::new();
         for n in 0..30_000u32 {
-            text.extend_from_slice(format!("{{\"n\":{n},\"m\":{}}},", n.wrapping_mul(2_654_435_761)).as_bytes());
+            text.extend_from_slice(
+                format!("{{\"n\":{n},\"m\":{}}},", n.wrapping_mul(2_654_435_761)).as_bytes(),
+            );
         }
         text.truncate(1_000_000);
         let mut out = vec![0; text.len()];
@@ -80,7 +82,11 @@ mod tests {
             assert_eq!(zstd.compress(&mut part.chunks(piece), &mut out, len), None);
         }
         let chance = random_bytes(100_000);
-        assert_eq!(zstd.compress(&mut chance.chunks(999), &mut out, 100_000), None, "it does not become shorter");
+        assert_eq!(
+            zstd.compress(&mut chance.chunks(999), &mut out, 100_000),
+            None,
+            "it does not become shorter"
+        );
         assert!(zstd.0.sizeof() <= Zstd::MEMORY_BYTES, "{}", zstd.0.sizeof());
     }
 
