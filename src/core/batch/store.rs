@@ -32,6 +32,8 @@ pub struct Records<M> {
     /// Which of them failed, once they were sent.
     pub fates: Fates,
     opened_ns: u64,
+    /// Of the newest `mark`: larger than what a request should carry about.
+    mark: Option<arena::Mark>,
 }
 
 /// A point to which [`Store::rollback`] returns.
@@ -39,8 +41,8 @@ pub struct Records<M> {
 pub enum StoreMark {
     /// Of lines.
     Lines(Mark),
-    /// Of records.
-    Records(arena::Mark),
+    /// Of records, which remember the newest themselves.
+    Records,
 }
 
 /// Fewest bytes of a record: seven of framing around `{}`.
@@ -54,6 +56,7 @@ impl<M: Memory> Records<M> {
             arena: RecordArena::new(first, second, limits),
             fates: Fates::with_capacity(events_max),
             opened_ns: 0,
+            mark: None,
         }
     }
 
@@ -132,17 +135,25 @@ impl<M: Memory> Store<M> {
 
     /// Remembers this point, for one request that may have to be undone.
     #[inline]
-    pub fn mark(&self) -> StoreMark {
-        either!(self,
-            lines => StoreMark::Lines(lines.mark()),
-            records => StoreMark::Records(records.arena.mark()))
+    pub fn mark(&mut self) -> StoreMark {
+        match self {
+            Store::Lines(lines) => StoreMark::Lines(lines.mark()),
+            Store::Records(records) => {
+                records.mark = Some(records.arena.mark());
+                StoreMark::Records
+            }
+        }
     }
 
-    /// Forgets all that came after `mark`, which is of this store.
+    /// Forgets all that came after `mark`, which is of this store and the newest.
     pub fn rollback(&mut self, mark: StoreMark) {
         match (self, mark) {
             (Store::Lines(lines), StoreMark::Lines(mark)) => lines.rollback(mark),
-            (Store::Records(records), StoreMark::Records(mark)) => records.arena.rollback(mark),
+            (Store::Records(records), StoreMark::Records) => {
+                if let Some(mark) = records.mark.take() {
+                    records.arena.rollback(mark);
+                }
+            }
             _ => debug_assert!(false, "a mark of another store"),
         }
     }

@@ -1,9 +1,10 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
+use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
 use crate::ack::Ack;
-use crate::batch::store::{Store, StoreMark};
+use crate::batch::store::StoreMark;
 use crate::json::{Format, Reason, Scanner, Verdict};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
@@ -69,7 +70,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
-        let key = ingest.key.clone().map(|range| &data[range]);
+        let key = ingest.key.range().map(|range| &data[range]);
         let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
             Ok(tally) => tally,
             Err(NoRoom::Later) => return Admission::Later,
@@ -145,22 +146,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let keeps = self.quarantine.is_some();
         let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
         let bay = &mut bays[*open_bay];
-        let alone = bay.batch.is_empty();
         let has_room = bay.batch.has_room(body.len() + 1);
-        let fits = config.policy.admits(bay.batch.len(), body.len()) && has_room;
-        if !fits || sink.ready().is_err() {
-            let never = alone && !has_room && bay.batch.records().is_some();
-            return Err(if never { NoRoom::Never } else { NoRoom::Later });
+        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || sink.ready().is_err() {
+            return Err(if has_room { NoRoom::Later } else { bay.no_room() });
         }
-        let mut kafka = sink.kafka_mut();
-        let route = match kafka.as_mut().map(|kafka| kafka.route(now_ns, stream)) {
-            Some(Err(Misroute::NotReady(_))) => return Err(NoRoom::Later),
-            Some(Err(Misroute::Refused(reject))) => return Err(NoRoom::Refused(reject)),
-            route => route.and_then(Result::ok),
-        };
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
         let first = bay.batch.events();
         let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
+        let mut way = Way::find(&mut bay.batch, sink, now_ns, stream)?;
+        let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
         let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
         scanner.scan(body, format, |verdict| {
@@ -169,40 +163,21 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let (span, offset, reason) = match verdict {
                 Verdict::Good { span, breaks } => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
-                    let event = &body[span.clone()];
-                    let appended = match (&mut bay.batch, &mut kafka, &route) {
-                        (Store::Lines(lines), ..) => {
-                            lines.append(stream, event, breaks, now_ns).map_err(|_| Unfit::Full)
-                        }
-                        (Store::Records(records), Some(kafka), Some(route)) if !full => {
-                            let event = Event { stream, key, value: event, breaks, now_ns, wall_ms };
-                            kafka.append(records, route, &event)
-                        }
-                        _ => Err(Unfit::Full),
-                    };
+                    let value = &body[span.clone()];
+                    let appended = way.append(&Event { stream, key, value, breaks, now_ns, wall_ms });
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     if appended != Err(Unfit::TooLarge) {
                         full |= appended.is_err();
                         tally.accepted += 1;
                         return;
                     }
-                    let offset = span.start;
-                    (span, offset, Reason::KAFKA_TOO_LARGE)
+                    let start = span.start;
+                    (span, start, Reason::KAFKA_TOO_LARGE)
                 }
                 Verdict::Bad { span, offset, reason } => (span, offset, reason),
             };
             let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
-            if tally.errors.is_none() {
-                tally.errors = errors_free.pop();
-            }
-            if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)])
-                && list.len() < ERRORS_MAX
-            {
-                list.push(record);
-            }
-            let kept = keeps && bay.refused.append(&body[span], at, offset as u32, reason.as_str());
-            tally.kept += u32::from(kept);
-            tally.rejected += 1;
+            refusals.take(&mut tally, record, at, &body[span]);
         });
         tally.run = bay.batch.newest_run() as u32;
         if sampled {
@@ -211,9 +186,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             self.metrics.stages.record(Stage::Append, append_ns);
         }
         if full {
-            let never = alone && self.bays[self.open_bay].batch.records().is_some();
             self.undo(&tally);
-            return Err(if never { NoRoom::Never } else { NoRoom::Later });
+            return Err(self.bays[self.open_bay].no_room());
         }
         Ok(tally)
     }

@@ -1,84 +1,19 @@
 //! Batches to the sink and back: one commit in flight, the next filling.
 use super::settle::Settled;
-use super::{ConnId, Engine, Hub};
+use super::{Engine, Hub};
 use crate::ack::Ack;
 use crate::batch::ledger::Ticket;
-use crate::batch::store::{Layout, Records, Store};
+use crate::batch::store::{Records, Store};
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::segment::header::BLOCK_BYTES;
-use crate::sink::quarantine::Refused;
 use crate::sink::{Extent, Sealed, Sink};
-use alloc::vec::Vec;
 
 /// `ENOSPC`.
 const NO_SPACE: i32 = 28;
 /// `ECANCELED`: the flush behind a failed or short write.
 const CANCELED: i32 = 125;
-
-/// Runs of lines in one commit for Kafka, over all connections; more wait for the next commit. 32 bytes each.
-pub(super) const SPANS_MAX: usize = 4096;
-
-/// Events of one connection's lines that lie next to each other in a commit for Kafka.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub conn: ConnId,
-    /// Index in the commit of the first.
-    pub first: u32,
-    pub events: u32,
-    /// Line of the first, if each line since then is one of these events.
-    pub line: Option<u64>,
-}
-
-/// Everything that one commit takes along.
-pub(super) struct Bay<M> {
-    pub batch: Store<M>,
-    pub refused: Refused<M>,
-    /// Refused events in `refused`.
-    pub kept: u32,
-    /// Connections that wait for its ticket; each at most once.
-    pub waiters: Vec<ConnId>,
-    /// The strongest level that anybody waits for.
-    pub wants: Ack,
-    pub wants_written: bool,
-    pub requests: u32,
-    /// Whose lines lie where, while a part of a commit may fail.
-    pub spans: Vec<Span>,
-}
-
-impl<M: Memory> Bay<M> {
-    pub fn new(
-        layout: Layout,
-        arena_bytes: usize,
-        refused_bytes: usize,
-        connections_max: usize,
-        memory: &mut impl FnMut(usize) -> M,
-    ) -> Bay<M> {
-        Bay {
-            batch: Store::new(layout, arena_bytes, memory),
-            refused: Refused::new(memory(refused_bytes)),
-            kept: 0,
-            waiters: Vec::with_capacity(connections_max),
-            wants: Ack::Accepted,
-            wants_written: false,
-            requests: 0,
-            spans: Vec::with_capacity(if matches!(layout, Layout::Records(_)) { SPANS_MAX } else { 0 }),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.refused.entries() == 0
-    }
-
-    fn clear(&mut self) {
-        self.batch.clear();
-        self.refused.clear();
-        self.waiters.clear();
-        self.spans.clear();
-        (self.kept, self.wants, self.wants_written, self.requests) = (0, Ack::Accepted, false, 0);
-    }
-}
 
 /// The commit in flight.
 pub(super) struct Flight {

@@ -1,6 +1,6 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
 use super::admit::{NoRoom, Tally};
-use super::commit::{SPANS_MAX, Span};
+use super::bay::{SPANS_MAX, Span};
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};

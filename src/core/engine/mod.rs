@@ -19,6 +19,7 @@
 //! ```
 
 mod admit;
+mod bay;
 mod commit;
 mod conn;
 mod http;
@@ -28,6 +29,7 @@ mod partial;
 mod settle;
 mod timers;
 mod upstream;
+mod way;
 
 pub use conn::{Action, PENDING_MAX, Protocol};
 
@@ -40,7 +42,8 @@ use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, Request, Sink, files::Files};
 use alloc::vec::Vec;
-use commit::{Bay, Flight};
+use bay::Bay;
+use commit::Flight;
 use conn::{Conn, ConnQueue, ErrorList, State};
 use outbox::OUTBOX_BYTES;
 

@@ -6,7 +6,7 @@
 //! [`Engine::upstream_batch`]. Bytes stay in place from `freeze` on as long as the commit is in flight; while the
 //! kernel reads them (also on a link that was given up) the edge holds the commit with [`Upstream::pin`], for
 //! outcomes do not wait for sends.
-use super::commit::Bay;
+use super::bay::Bay;
 use super::partial::flaw;
 use super::settle::Settled;
 use super::timers::DRAIN_NS_MAX;

@@ -105,7 +105,7 @@ impl Head {
 
 /// Writes one record at the start of `out` and returns its length, or `None`, having written nothing, if it does
 /// not fit there or is longer than the format allows (2^31-1).
-#[inline]
+#[inline(always)]
 pub fn encode_record(
     out: &mut [u8],
     offset_delta: u32,
@@ -164,18 +164,18 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    #[inline]
+    #[inline(always)]
     fn byte(&mut self, byte: u8) {
         self.out[self.at] = byte;
         self.at += 1;
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self, n: i64) {
         self.at += varint::put(&mut self.out[self.at..], n);
     }
 
-    #[inline]
+    #[inline(always)]
     fn raw(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();

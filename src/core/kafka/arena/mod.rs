@@ -265,7 +265,7 @@ impl<M: Memory> RecordArena<M> {
     /// # Errors
     /// [`Full`] when the arena or the partition's batch has no room for it, or a table has none. It leaves
     /// no trace.
-    #[inline]
+    #[inline(always)]
     pub fn append(
         &mut self,
         partition: u32,

@@ -6,7 +6,7 @@ use super::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, METHOD_BYTES_MA
 use super::limits::{LEADING_BREAK_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 use super::route::{self, Wishes};
 use super::syntax::{is, is_authority, list};
-use super::{Action, Ingest};
+use super::{Action, Ingest, Key};
 use crate::reject::Reject;
 use core::mem::MaybeUninit;
 
@@ -204,8 +204,20 @@ fn parse(buf: &[u8], start: usize) -> Result<Option<Head>, Reject> {
         fields.take(header.name.as_bytes(), header.value)?;
     }
     let target_at = start + offset(text, target.as_bytes());
-    let place = |part: &[u8]| start + offset(text, part);
-    fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length, place).map(Some)
+    let key = fields.wishes.key;
+    let mut head = fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length)?;
+    if let Some(key) = key {
+        note_key(&mut head, start + offset(text, key), key.len());
+    }
+    Ok(Some(head))
+}
+
+#[cold]
+fn note_key(head: &mut Head, at: usize, len: usize) {
+    if let Action::Ingest(ingest) = &mut head.action {
+        // A head is far shorter than 64 KiB.
+        ingest.key = Key { at: at as u16, len: len as u16 };
+    }
 }
 
 /// Where `part`, a piece of `whole`, begins in it.
@@ -307,7 +319,6 @@ impl<'b> Fields<'b> {
         target_at: usize,
         minor: u8,
         end: usize,
-        place: impl Fn(&[u8]) -> usize,
     ) -> Result<Head, Reject> {
         if minor == 1 && self.host.is_none() {
             return Err(NO_HOST);
@@ -324,9 +335,7 @@ impl<'b> Fields<'b> {
                     return Err(NO_LENGTH);
                 }
                 let stream = ingest.stream.map(|name| target_at + name.start..target_at + name.end);
-                let key = self.wishes.key.filter(|key| !key.is_empty());
-                let key = key.map(|key| place(key)..place(key) + key.len());
-                Action::Ingest(Ingest { stream, key, ..ingest })
+                Action::Ingest(Ingest { stream, ..ingest })
             }
             other => other,
         };

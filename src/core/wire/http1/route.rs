@@ -1,7 +1,7 @@
 //! From a request line and the fields that matter to what is asked for.
 use super::limits::STREAM_BYTES_MAX;
 use super::syntax::{before_parameters, is, is_authority, is_stream, is_target, list, trim};
-use super::{Action, Ingest};
+use super::{Action, Ingest, Key};
 use crate::{ack::Ack, json::Format, reject::Reject};
 use core::ops::Range;
 
@@ -187,7 +187,7 @@ fn try_ingest(stream: Option<Range<usize>>, query: &[u8], wishes: &Wishes) -> Re
         ack,
         all_or_nothing: all_or_nothing.unwrap_or(false),
         minimal: wishes.minimal.unwrap_or(false),
-        key: None,
+        key: Key::default(),
     })
 }
 

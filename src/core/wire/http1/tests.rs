@@ -35,7 +35,7 @@ fn plain() -> Ingest {
         ack: None,
         all_or_nothing: false,
         minimal: false,
-        key: None,
+        key: Key::default(),
     }
 }
 
