@@ -54,7 +54,7 @@ pub fn command() -> Clap {
 }
 
 fn serve() -> Clap {
-    let about = "Take events in: HTTP and lines on one side, segments on the other";
+    let about = "Take events in: HTTP and lines on one side, segments or Kafka on the other";
     let more = "A flag beats its environment variable, that beats the file, that beats the default.\n\
                 Sizes are like 256k or 64MiB, times like 250us or 5s.";
     // The customary short name of the variable beside the one that follows from the key.

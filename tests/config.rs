@@ -122,7 +122,42 @@ fn refusals_exit_2_and_say_where() {
             vec![],
             vec!["ack = durable (flag --ack): the sink null reaches `accepted` at most"],
         ),
-        (vec!["--sink", "kafka:a:1/t"], vec![], vec!["kafka is not in this build yet: use segments or null"]),
+        (
+            vec!["--sink", "kafka:a/t", "--kafka-tls-ca", "x", "--kafka-compression", "snappy"],
+            vec![("RINGMILL_KAFKA_USER", "me")],
+            vec![
+                "sink = kafka:a/t (flag --sink): `a` is not HOST:PORT; expected kafka:HOST:PORT[,HOST:PORT…]/TOPIC",
+            ],
+        ),
+        (
+            vec!["--sink", "kafka:a:1/t", "--kafka-tls-ca", "x", "--kafka-compression", "snappy"],
+            vec![("RINGMILL_KAFKA_USER", "me")],
+            vec![
+                "kafka.tls_ca = x (flag --kafka-tls-ca): of no use without TLS",
+                "kafka.compression = snappy (flag --kafka-compression): expected `none`, `lz4` or `zstd`",
+                "kafka.user = me (environment RINGMILL_KAFKA_USER): of no use without a mechanism",
+            ],
+        ),
+        (vec!["--sink", "kafka:a:1/t", "--kafka-password", "x"], vec![], vec!["--kafka-password", "-file"]),
+        (
+            vec!["--sink", "kafka:a:1/t", "--kafka-tls", "--kafka-tls-ca", &plain],
+            vec![],
+            vec!["no certificate"],
+        ),
+        (
+            vec![
+                "--sink",
+                "kafka:a:1/t",
+                "--kafka-sasl",
+                "scram-sha-256",
+                "--kafka-user",
+                "me",
+                "--kafka-password-file",
+                "/nonexistent/secret",
+            ],
+            vec![],
+            vec!["kafka.password_file = /nonexistent/secret: No such file"],
+        ),
         (vec!["--cores", "8000"], vec![], vec!["core 8000 is not online"]),
         (vec!["--listen-lines", &taken], vec![], vec!["the port is taken"]),
         (vec!["--sink", &format!("segments:{plain}")], vec![], vec!["is not a directory"]),
@@ -138,6 +173,34 @@ fn refusals_exit_2_and_say_where() {
             assert!(text(&output.stderr).contains(needle), "{args:?}: {needle}\n{}", text(&output.stderr));
         }
     }
+}
+
+#[test]
+fn a_kafka_sink_is_planned_without_reaching_it_or_telling_its_password() {
+    let folder = Folder::new("kafka");
+    let secret = folder.file("secret", "correct horse\n");
+    let toml = format!(
+        "sink = \"kafka:broker.invalid:9092,[::1]:9093/events\"\n[kafka]\ncompression = \"lz4\"\ntls = true\n\
+         sasl = \"scram-sha-512\"\nuser = \"alice\"\npassword_file = \"{secret}\"\n"
+    );
+    let path = folder.file("a.toml", &toml);
+    let output = serve(&[&ANY_PORT[..], &["--config", &path, "--ack", "replicated"]].concat(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let plan = text(&output.stdout);
+    for needle in [
+        "sink             kafka:broker.invalid:9092,[::1]:9093/events\n",
+        "ack              replicated\n",
+        "kafka            client ringmill, TLS, SASL SCRAM-SHA-512 as alice; topics must exist\n",
+        "compression lz4, partitioner sticky; room for 1024 partitions on 32 brokers\n",
+        "gathered records",
+        "Kafka links",
+    ] {
+        assert!(plan.contains(needle), "{needle}\n{plan}");
+    }
+    assert!(!plan.contains("correct horse") && !text(&output.stderr).contains("correct horse"));
+    let other = serve(&[&ANY_PORT[..], &["--sink", "null", "--kafka-tls"]].concat(), &[]);
+    assert_eq!(other.status.code(), Some(0), "{}", text(&other.stderr));
+    assert!(text(&other.stderr).contains("kafka.tls is given, but events do not go to Kafka"));
 }
 
 #[test]

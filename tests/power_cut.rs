@@ -587,7 +587,7 @@ impl Writer<'_> {
                     }
                 }
                 Sealed::NoFile => {}
-                Sealed::Settled => unreachable!("segments are written"),
+                Sealed::Settled | Sealed::Sent(_) => unreachable!("segments are written"),
             }
             batch.clear();
             if self.disk.ended() {

@@ -38,6 +38,9 @@ struct Figures {
     requests: BTreeMap<String, u64>,
     gauges: BTreeMap<&'static str, u64>,
     books: Books,
+    /// Of the Kafka sink, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<BTreeMap<&'static str, u64>>,
     stages_us: BTreeMap<&'static str, Times>,
     slowest: Vec<Slow>,
 }
@@ -111,6 +114,7 @@ impl Figures {
             requests: metrics.counters.requests.each().map(|(c, count)| (code(c), count)).collect(),
             gauges: metrics.gauges.each().map(|(name, _, value)| (stem(name), value)).into(),
             books: Books { received: books.received, accounted: books.accounted, balanced: books.balanced() },
+            kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
             stages_us: STAGES.map(|stage| (stage.as_str(), times(&metrics.stages, stage))).into(),
             slowest: slowest(&metrics.slowest),
         }
@@ -124,6 +128,23 @@ fn counters(counters: &Counters) -> BTreeMap<String, u64> {
         Some((_, value)) => format!("{}_{value}", stem(field.name)),
     };
     Counters::FIELDS.iter().map(|field| (key(field), (field.get)(counters))).collect()
+}
+
+/// Batches and events; `/metrics` has each broker and partition.
+fn kafka(kafka: &metrics::Kafka) -> BTreeMap<&'static str, u64> {
+    let (figures, totals) = (&kafka.figures, &kafka.totals);
+    BTreeMap::from([
+        ("batches", totals.written),
+        ("batches_not_written", totals.not_written),
+        ("batches_possibly_written", totals.possibly_written),
+        ("retries", totals.retries),
+        ("splits", totals.splits),
+        ("bytes_raw", figures.raw_bytes),
+        ("bytes_sent", figures.sent_bytes),
+        ("events_not_written", figures.events_not_written),
+        ("events_possibly_written", figures.events_possibly_written),
+        ("events_refused", figures.events_refused),
+    ])
 }
 
 fn stem(name: &'static str) -> &'static str {

@@ -1,5 +1,6 @@
 //! `--dry-run`: what `serve` would trip over on this machine, tried without leaving a trace.
 use super::plan::{Listen, Plan, Sink};
+use crate::sink::kafka::tls::Tls;
 use std::{
     io::{self, Write},
     net::{SocketAddr, TcpListener},
@@ -36,6 +37,10 @@ pub fn failures(plan: &Plan) -> Vec<String> {
     }
     if let Sink::Segments(dir) = &plan.sink {
         failures.extend(directory(dir).err());
+    }
+    if let Some(kafka) = &plan.kafka {
+        failures.extend(kafka.tls.as_ref().and_then(|tls| Tls::load(tls).err()));
+        failures.extend(kafka.sasl.as_ref().and_then(|sasl| sasl.credentials().err()));
     }
     failures
 }

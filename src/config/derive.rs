@@ -1,8 +1,8 @@
 //! From settings and machine to the [`Plan`]: one function for each group of settings.
 use super::{
-    ConfigError, cores,
+    ConfigError, cores, kafka,
     machine::Machine,
-    memory::{self, Fixed, Sizes},
+    memory::{self, Fixed, KafkaSizes, Sizes, links_max},
     plan::{Driver, Limits, Listen, Plan, SegmentLimits, Sink},
     raw::Raw,
     read::{Reader, names},
@@ -39,6 +39,7 @@ impl Plan {
         let mut warnings = Vec::new();
         let edges = Edges::read(&mut read);
         let (sink, ack) = sink_and_ack(&mut read);
+        let kafka = kafka::read(&mut read, &sink, &mut warnings);
         let cores = cores::decide(&mut read, machine);
         let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
         let poll = read.choice("poll", "auto", &["on", "off", "auto"]);
@@ -47,8 +48,11 @@ impl Plan {
         let drain_timeout =
             read.time("drain_timeout_s", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(30));
         let dry_run = read.switch("dry_run");
-        let connections_max = connections(&mut read, machine, shards, edges.listeners(), &mut warnings);
+        let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()));
+        let connections_max =
+            connections(&mut read, machine, shards, edges.listeners() + links, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
+        sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
         let limits = traffic(&mut read, &sizes);
         let segments = segments(&mut read, &sizes);
         let (driver, driver_why) = driver(&mut read, machine);
@@ -83,6 +87,7 @@ impl Plan {
                 ..limits
             },
             segments,
+            kafka,
             executor_io_bytes: sizes.executor_io_bytes,
             drain_timeout,
             log_format: if log_format == "json" { log::Format::Json } else { log::Format::Text },
@@ -187,16 +192,16 @@ fn sink_and_ack(read: &mut Reader) -> (Sink, Ack) {
     (sink, ack.unwrap_or(Ack::Accepted))
 }
 
-/// Connections of a shard: what was asked for, or what the descriptors bear.
+/// Connections of a shard: what was asked for, or what the descriptors bear beside its listeners and links.
 fn connections(
     read: &mut Reader,
     machine: &Machine,
     shards: u64,
-    listeners: u64,
+    beside: u64,
     warnings: &mut Vec<String>,
 ) -> u64 {
     let files = machine.files_max;
-    let bound = (files.saturating_sub(FILES_OF_PROCESS) / shards).saturating_sub(FILES_PER_SHARD + listeners);
+    let bound = (files.saturating_sub(FILES_OF_PROCESS) / shards).saturating_sub(FILES_PER_SHARD + beside);
     let wanted = read.count("connections_max", memory::CONNECTIONS.min(bound.max(1)), 1..=65_536);
     let mend = "raise it (`ulimit -n`, LimitNOFILE=)";
     if wanted > bound {
@@ -227,6 +232,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         executor_io_bytes: memory::EXECUTOR_IO_BYTES,
         simd_json: read.choice("scanner", "exact", &["exact", "simd-json"]) == "simd-json",
         glommio: false,
+        kafka: None,
     }
 }
 
@@ -374,7 +380,7 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     Err("not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`".into())
 }
 
-/// Parses `segments:DIR` or `null`.
+/// Parses `segments:DIR`, `kafka:HOST:PORT/TOPIC` or `null`.
 ///
 /// # Errors
 /// What a sink looks like.
@@ -383,11 +389,11 @@ pub fn parse_sink(text: &str) -> Result<Sink, String> {
         None if text == "null" => Ok(Sink::Null),
         Some(("segments", "")) => Err("no directory behind `segments:`".into()),
         Some(("segments", dir)) => Ok(Sink::Segments(dir.into())),
-        Some(("kafka", _)) => Err("kafka is not in this build yet: use segments or null".into()),
-        _ => Err("not a sink; expected segments:DIR or null".into()),
+        Some(("kafka", address)) => kafka::parse_address(address).map(Sink::Kafka),
+        _ => Err("not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC or null".into()),
     }
 }
 
 #[cfg(test)]
 #[path = "derive_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,8 +1,14 @@
 //! The memory plan: everything that the server holds, as a sum with one term for each consumer.
 //!
 //! Nothing else is allocated once the shards take events, so resident memory stays under the total.
+use super::kafka::KafkaPlan;
 use super::units;
-use crate::core::json::SimdScanner;
+use crate::core::json::{MAX_EVENT_BYTES, SimdScanner};
+use crate::core::kafka::arena::RecordArena;
+use crate::core::kafka::compress::{Codec, Lz4};
+use crate::core::sink::kafka::KeyFrom;
+use crate::sink::kafka::zstd::Zstd;
+use crate::sys::mapping::Mapping;
 use std::fmt;
 
 const KIB: u64 = 1 << 10;
@@ -59,6 +65,95 @@ pub const CONNECTIONS_MIN: u64 = 16;
 /// Connections of a shard unless told otherwise.
 pub const CONNECTIONS: u64 = 1024;
 
+/// Failures of a commit's events, told apart, and whose lines are where in it: beside a byte for each event.
+pub const FATES_BYTES: u64 = 160 * KIB;
+/// The fewest bytes of a record, so that this many events are in an arena at most.
+const RECORD_BYTES_MIN: u64 = 9;
+/// The Kafka producer's state of one partition, of one batch and of one broker with its requests. From above.
+const PRODUCER_BYTES: (u64, u64, u64) = (512, 256, 6 * KIB);
+/// A topic with its name, its stream's name and its partitioner. From above.
+const TOPIC_BYTES: u64 = KIB;
+/// What one link to a broker holds: the driver's receive buffer and addresses of a send, bytes that came and were
+/// not read, requests on their way.
+pub const LINK_BYTES: u64 = (16 + 2 + 64 + 16) * KIB;
+/// TLS on top: records on their way out, and rustls's buffers and keys.
+pub const LINK_TLS_BYTES: u64 = (256 + 128) * KIB;
+/// An answer about topics as it came and as it was read, for each partition and each broker. From above: three
+/// replicas with their copies, and a host's name.
+const METADATA_BYTES: (u64, u64) = (512, 1024);
+
+/// Connections to brokers of one shard: one each and one for bootstrapping, twice, for one that was given up may
+/// still be closing.
+pub const fn links_max(brokers_max: u64) -> u64 {
+    2 * (brokers_max + 1)
+}
+
+/// The quantities of the Kafka sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KafkaSizes {
+    /// Brokers of the cluster.
+    pub brokers: u64,
+    /// Topics.
+    pub topics: u64,
+    /// Partitions of all topics.
+    pub partitions: u64,
+    /// Batches with the producer.
+    pub slots: u64,
+    /// Bytes of each arena's tables.
+    pub table_bytes: u64,
+    /// How batches are compressed.
+    pub codec: Codec,
+    /// Whether links are encrypted.
+    pub tls: bool,
+    /// Whether keys are read from events, where one with escapes has to be put together.
+    pub keys: bool,
+}
+
+impl KafkaSizes {
+    /// Those of a plan.
+    pub fn of(plan: &KafkaPlan) -> KafkaSizes {
+        let limits = plan.arena();
+        KafkaSizes {
+            brokers: u64::from(plan.brokers_max),
+            topics: u64::from(plan.topics_max),
+            partitions: u64::from(limits.partitions),
+            slots: u64::from(limits.batches + limits.splits),
+            table_bytes: RecordArena::<Mapping>::table_bytes(&limits) as u64,
+            codec: plan.codec,
+            tls: plan.tls.is_some(),
+            keys: matches!(plan.key, KeyFrom::Pointer(_)),
+        }
+    }
+
+    fn terms(&self, arena_bytes: u64) -> Vec<Term> {
+        let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
+        let KafkaSizes { brokers, topics, partitions, slots, .. } = *self;
+        let tables = self.table_bytes + arena_bytes / RECORD_BYTES_MIN + FATES_BYTES;
+        let of = PRODUCER_BYTES;
+        let producer = topics * TOPIC_BYTES + partitions * of.0 + slots * of.1 + (brokers + 1) * of.2;
+        let metadata = partitions * METADATA_BYTES.0 + brokers * METADATA_BYTES.1;
+        let link = LINK_BYTES + if self.tls { LINK_TLS_BYTES } else { 0 };
+        let mut terms = vec![
+            term("gathered records", ARENAS, arena_bytes, "batches put together or compressed"),
+            term("record tables", ARENAS, tables, "runs, batches and fates of records"),
+            term("Kafka producer", 1, producer, "brokers, partitions and batches in flight"),
+            term("Kafka links", links_max(brokers), link, "connections to brokers"),
+            term("Kafka metadata", 1, metadata, "an answer about topics"),
+        ];
+        if self.keys {
+            terms.push(term("key", 1, MAX_EVENT_BYTES as u64, "one whose escapes were decoded"));
+        }
+        match self.codec {
+            Codec::None => {}
+            Codec::Lz4 => {
+                terms.push(term("lz4", 1, Lz4::MEMORY_BYTES as u64, "table and buffers of a block"))
+            }
+            Codec::Zstd => terms.push(term("zstd", 1, Zstd::MEMORY_BYTES as u64, "its context")),
+        }
+        terms
+    }
+}
+
 /// The quantities from which the sum follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -78,6 +173,8 @@ pub struct Sizes {
     pub simd_json: bool,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
+    /// The Kafka sink, if events go there.
+    pub kafka: Option<KafkaSizes>,
 }
 
 impl Sizes {
@@ -113,6 +210,9 @@ impl Sizes {
             term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
             term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
         ];
+        if let Some(kafka) = &self.kafka {
+            per_shard.extend(kafka.terms(self.arena_bytes()));
+        }
         if self.simd_json {
             per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
         }
@@ -258,6 +358,7 @@ mod tests {
         executor_io_bytes: EXECUTOR_IO_BYTES,
         simd_json: false,
         glommio: false,
+        kafka: None,
     };
 
     #[test]
@@ -301,6 +402,31 @@ mod tests {
             (sizes.connections_max, sizes.body_budget_bytes),
             (CONNECTIONS, BODY_BUDGET_BYTES - 5 * MIB)
         );
+    }
+
+    #[test]
+    fn the_kafka_sink_is_in_the_sum() {
+        let kafka = KafkaSizes {
+            brokers: 2,
+            topics: 3,
+            partitions: 10,
+            slots: 20,
+            table_bytes: 5 * KIB,
+            codec: Codec::Lz4,
+            tls: true,
+            keys: true,
+        };
+        let with = Sizes { kafka: Some(kafka), ..DEFAULT }.plan();
+        let more = with.shard_bytes() - DEFAULT.plan().shard_bytes();
+        let arena = DEFAULT.arena_bytes();
+        let records = 2 * (arena + 5 * KIB + arena / RECORD_BYTES_MIN + FATES_BYTES);
+        let links = 6 * (LINK_BYTES + LINK_TLS_BYTES);
+        let producer = 3 * KIB + 10 * 512 + 20 * 256 + 3 * 6 * KIB;
+        let metadata = 10 * 512 + 2 * KIB;
+        let rest = (Lz4::MEMORY_BYTES + MAX_EVENT_BYTES) as u64;
+        assert_eq!(more, records + links + producer + metadata + rest);
+        let names: Vec<_> = with.per_shard.iter().map(|term| term.name).collect();
+        assert!(names.contains(&"gathered records") && names.contains(&"Kafka links"), "{names:?}");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod cores;
 mod derive;
+pub mod kafka;
+mod keys;
 pub mod machine;
 pub mod memory;
 pub mod plan;

@@ -2,6 +2,7 @@
 //! named, every byte of memory accounted for.
 //!
 //! [`Plan::derive`] (in `derive.rs`) decides; here stands what was decided, and how it is printed.
+use super::kafka::{Address, KafkaPlan};
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -31,6 +32,8 @@ pub enum Sink {
     Null,
     /// Segment files under this directory.
     Segments(PathBuf),
+    /// A topic of a Kafka cluster.
+    Kafka(Address),
 }
 
 impl Sink {
@@ -39,6 +42,7 @@ impl Sink {
         match self {
             Sink::Null => Ack::Accepted,
             Sink::Segments(_) => Ack::Durable,
+            Sink::Kafka(_) => Ack::Replicated,
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Display for Sink {
         match self {
             Sink::Null => out.write_str("null"),
             Sink::Segments(dir) => write!(out, "segments:{}", dir.display()),
+            Sink::Kafka(address) => write!(out, "kafka:{address}"),
         }
     }
 }
@@ -145,6 +150,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Bounds of the segments sink.
     pub segments: SegmentLimits,
+    /// The Kafka sink's settings, if it is the sink.
+    pub kafka: Option<KafkaPlan>,
     /// I/O memory of a glommio executor in bytes, within `RLIMIT_MEMLOCK`.
     pub executor_io_bytes: u64,
     /// After which draining is given up.
@@ -210,6 +217,11 @@ impl fmt::Display for Plan {
                     units::bytes(self.segments.quarantine_bytes),
                 ),
             )?;
+        }
+        if let Some(kafka) = &self.kafka {
+            for (name, value) in kafka.rows() {
+                row(name, value)?;
+            }
         }
         row(
             "timeouts",

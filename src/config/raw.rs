@@ -2,6 +2,7 @@
 //!
 //! [`KEYS`] is the one list from which flags, environment variables and the file's keys come, so that
 //! they cannot drift apart. Nothing here knows what a value means beyond its kind.
+pub use super::keys::KEYS;
 use super::{ConfigError, Origin};
 use std::collections::BTreeMap;
 use toml::de::{DeInteger, DeTable, DeValue};
@@ -54,129 +55,6 @@ impl Key {
         KEYS.iter().find(|key| key.name == name)
     }
 }
-
-const fn key(
-    name: &'static str,
-    kind: Kind,
-    value: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Key {
-    Key { name, kind, value, default, help }
-}
-
-/// Every setting, in the order of the help.
-pub const KEYS: &[Key] = &[
-    key("config", Kind::Text, "FILE", "none", "TOML file with the settings below, under the same names"),
-    key(
-        "listen",
-        Kind::List,
-        "ADDR",
-        "127.0.0.1:8080",
-        "Take events over HTTP here; repeatable; `none` for no HTTP",
-    ),
-    key("listen_lines", Kind::List, "ADDR|unix:PATH", "none", "Take events as NDJSON lines here; repeatable"),
-    key("admin", Kind::Text, "ADDR|none", "127.0.0.1:9090", "Metrics, health, status and page"),
-    key("sink", Kind::Text, "segments:DIR|null", "segments:./data", "Where events go"),
-    key(
-        "ack",
-        Kind::Text,
-        "LEVEL",
-        "the sink's highest",
-        "Acknowledge at `accepted`, `written` or `durable` when a request names no level",
-    ),
-    key(
-        "cores",
-        Kind::List,
-        "LIST|auto",
-        "auto",
-        "One shard a core, pinned: `0-3,5`; `auto`: the isolated ones, or all but one",
-    ),
-    key("driver", Kind::Text, "NAME", "auto", "How sockets are driven: `uring`, `glommio` or `auto`"),
-    key(
-        "scanner",
-        Kind::Text,
-        "NAME",
-        "exact",
-        "Who validates JSON: `exact` (one exact pass) or `simd-json`",
-    ),
-    key("memory", Kind::Bytes, "BYTES", "derived", "Bound on all buffers of all shards"),
-    key(
-        "dry_run",
-        Kind::Switch,
-        "BOOL",
-        "false",
-        "Check configuration and machine, print the plan, exit 0 or 2",
-    ),
-    key("log_format", Kind::Text, "FORMAT", "text", "Log lines as `text` or `json`"),
-    key(
-        "log_level",
-        Kind::Text,
-        "LEVEL",
-        "info",
-        "Log from `error`, `warn`, `info`, `debug` or `trace` up, or `off`; RINGMILL_LOG says the same",
-    ),
-    key(
-        "connections_max",
-        Kind::Count,
-        "N",
-        "1024, less where memory or descriptors are short",
-        "Connections a shard holds",
-    ),
-    key(
-        "poll",
-        Kind::Text,
-        "WHEN",
-        "auto",
-        "Spin instead of sleeping: `on`, `off`, `auto` (on isolated cores)",
-    ),
-    key("receive_buffers", Kind::Count, "N", "1024", "Receive buffers of 16 KiB a shard, a power of two"),
-    key(
-        "body_budget_bytes",
-        Kind::Bytes,
-        "BYTES",
-        "64 MiB, less where memory is short",
-        "Memory a shard has for bodies beyond 64 KiB",
-    ),
-    key("batch_bytes_max", Kind::Bytes, "BYTES", "8 MiB", "Seal a batch at this size"),
-    key("batch_events_max", Kind::Count, "N", "65536", "Seal a batch at this many events"),
-    key("linger_us", Kind::Time("us"), "TIME", "0", "Wait this long for more events before a commit"),
-    key("shed_after_ms", Kind::Time("ms"), "TIME", "1s", "Answer 503 to what waited this long for room"),
-    key("segment_bytes", Kind::Bytes, "BYTES", "256 MiB", "Size of a segment file"),
-    key(
-        "retention_bytes",
-        Kind::Bytes,
-        "BYTES",
-        "none",
-        "Delete the oldest segments beyond this total; `0` never",
-    ),
-    key("retention_age_s", Kind::Time("s"), "TIME", "none", "Delete segments older than this; `0` never"),
-    key(
-        "quarantine_bytes",
-        Kind::Bytes,
-        "BYTES",
-        "64 MiB",
-        "Size of a quarantine file, of which a shard keeps two",
-    ),
-    key("head_timeout_s", Kind::Time("s"), "TIME", "5s", "A request's head must be complete after this"),
-    key("body_floor_bytes_per_s", Kind::Bytes, "BYTES", "1 KiB", "A body must arrive at least this fast"),
-    key("idle_timeout_s", Kind::Time("s"), "TIME", "60s", "Close a connection that is idle for this long"),
-    key(
-        "reply_timeout_s",
-        Kind::Time("s"),
-        "TIME",
-        "30s",
-        "Close a connection that does not read its reply for this long",
-    ),
-    key(
-        "drain_timeout_s",
-        Kind::Time("s"),
-        "TIME",
-        "30s",
-        "Give up draining after this on SIGTERM or SIGINT",
-    ),
-    key("lines.replies", Kind::Switch, "BOOL", "false", "Answer lines with one JSON line per settled batch"),
-];
 
 /// A value as written.
 #[derive(Clone, Debug, PartialEq, Eq)]

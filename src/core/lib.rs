@@ -16,6 +16,7 @@ pub mod batch;
 pub mod date;
 pub mod engine;
 pub mod json;
+pub mod kafka;
 pub mod load;
 pub mod memory;
 pub mod metrics;

@@ -2,11 +2,13 @@
 use crate::ack::Ack;
 use crate::date::Date;
 use crate::engine::outbox::{OUTBOX_BYTES, Outbox};
-use crate::json::Reason;
+use crate::json::Reason as Flaw;
+use crate::kafka::producer::Reason;
 use crate::memory::Memory;
 use crate::reject::Reject;
 use crate::segment::header::Hash;
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
 
 /// Most entries in a reply's `errors`; `rejected` is the full count.
 pub const ERRORS_MAX: usize = 100;
@@ -21,12 +23,43 @@ const _: () = assert!(REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX <= OUTBOX_B
 /// One refused event, small enough to keep a hundred.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorRecord {
-    /// Which event of the body (or line of the connection).
+    /// Which event of the body (or line of the connection); [`ErrorRecord::NOWHERE`] if it is not known.
     pub index: u32,
-    /// Byte of the body.
+    /// Byte of the body; [`ErrorRecord::NOWHERE`] if it is not known.
     pub offset: u32,
     /// Why.
+    pub reason: Flaw,
+}
+
+impl ErrorRecord {
+    /// Stands for a place that is not known: of what Kafka refused when its bytes were gone.
+    pub const NOWHERE: u32 = u32::MAX;
+}
+
+/// Events that Kafka did not acknowledge.
+#[derive(Clone, Copy, Debug)]
+pub struct Undelivered<'a> {
+    /// Of the request's: those in Kafka.
+    pub written: u32,
+    /// Those that are not and will not be.
+    pub not_written: u32,
+    /// Those of which nobody knows.
+    pub possibly_written: u32,
+    /// Where the gravest failure was: name of the topic.
+    pub topic: &'a str,
+    /// And number of the partition.
+    pub partition: i32,
+    /// Why.
     pub reason: Reason,
+}
+
+/// Why lines have no acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble<'a> {
+    /// The server's own reason.
+    Reject(&'a Reject),
+    /// Kafka's.
+    Undelivered(&'a Undelivered<'a>),
 }
 
 /// What the head says beside its status.
@@ -175,8 +208,10 @@ impl Composer {
         for (at, error) in outcome.errors.iter().enumerate() {
             put(body, if at == 0 { b"{\"index\":" } else { b",{\"index\":" });
             number(body, u64::from(error.index));
-            put(body, b",\"offset\":");
-            number(body, u64::from(error.offset));
+            if error.offset != ErrorRecord::NOWHERE {
+                put(body, b",\"offset\":");
+                number(body, u64::from(error.offset));
+            }
             put(body, b",\"reason\":\"");
             put(body, error.reason.as_str().as_bytes());
             put(body, b"\"}");
@@ -198,6 +233,21 @@ impl Composer {
         self.send(to, reject.status, manner);
     }
 
+    /// The reply to a request of which events were not acknowledged by Kafka. Returns its status.
+    pub fn undelivered<M: Memory>(
+        &mut self,
+        to: &mut Outbox<M>,
+        undelivered: &Undelivered<'_>,
+        manner: Manner,
+    ) -> u16 {
+        self.body.clear();
+        put(&mut self.body, b"{\"accepted\":0");
+        undelivered_fields(&mut self.body, undelivered);
+        put(&mut self.body, b"}");
+        self.send(to, 503, manner);
+        503
+    }
+
     /// The reply to `OPTIONS`.
     pub fn options<M: Memory>(&mut self, to: &mut Outbox<M>, manner: Manner) {
         self.body.clear();
@@ -208,7 +258,7 @@ impl Composer {
     pub fn lines<M: Memory>(
         &mut self,
         to: &mut Outbox<M>,
-        ack: Result<Ack, &Reject>,
+        ack: Result<Ack, Trouble<'_>>,
         through: u64,
         errors: &[ErrorRecord],
     ) {
@@ -220,9 +270,12 @@ impl Composer {
                 put(body, ack.as_str().as_bytes());
                 put(body, b"\"");
             }
-            Err(reject) => {
+            Err(trouble) => {
                 put(body, b"{\"ack\":null");
-                error_fields(body, reject.code, reject.reason);
+                match trouble {
+                    Trouble::Reject(reject) => error_fields(body, reject.code, reject.reason),
+                    Trouble::Undelivered(undelivered) => undelivered_fields(body, undelivered),
+                }
             }
         }
         put(body, b",\"through\":");
@@ -230,7 +283,10 @@ impl Composer {
         put(body, b",\"rejected\":[");
         for (at, error) in errors.iter().enumerate() {
             put(body, if at == 0 { b"{\"line\":" } else { b",{\"line\":" });
-            number(body, u64::from(error.index));
+            match error.index {
+                ErrorRecord::NOWHERE => put(body, b"null"),
+                line => number(body, u64::from(line)),
+            }
             put(body, b",\"reason\":\"");
             put(body, error.reason.as_str().as_bytes());
             put(body, b"\"}");
@@ -294,6 +350,39 @@ fn error_fields(to: &mut Vec<u8>, code: &str, reason: &str) {
     put(to, b"\",\"reason\":\"");
     put(to, reason.as_bytes());
     put(to, b"\"");
+}
+
+/// Where and why, in words, and how many events came how far.
+fn undelivered_fields(to: &mut Vec<u8>, undelivered: &Undelivered<'_>) {
+    let Undelivered { written, not_written, possibly_written, topic, partition, reason } = *undelivered;
+    let (code, advice) = match (written, possibly_written) {
+        (0, 0) => ("not_written", "nothing of it is in Kafka: send again"),
+        (_, 0) => ("possibly_written", "some of it is in Kafka: sending again writes that twice"),
+        _ => ("possibly_written", "it may be in Kafka: sending again may write it twice"),
+    };
+    put(to, b",\"error\":\"");
+    put(to, code.as_bytes());
+    put(to, b"\",\"reason\":\"");
+    // Names of topics and Kafka's words hold nothing that JSON escapes; writing to a Vec does not fail.
+    let _ = write!(Text(to), "topic {topic}, partition {partition}: {reason}; {advice}");
+    put(to, b"\"");
+    for (name, count) in [
+        (&b",\"written\":"[..], written),
+        (b",\"not_written\":", not_written),
+        (b",\"possibly_written\":", possibly_written),
+    ] {
+        put(to, name);
+        number(to, u64::from(count));
+    }
+}
+
+struct Text<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        put(self.0, text.as_bytes());
+        Ok(())
+    }
 }
 
 fn receipt_object(to: &mut Vec<u8>, receipt: &ReceiptText) {

@@ -3,22 +3,55 @@
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
 pub mod driver;
+pub mod kafka;
 pub mod listen;
+mod logic;
 
 use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
-use crate::core::engine::{Action, CARRY_BYTES, Config, ConnId, Engine, Io, IoStep, Protocol, Timeouts};
+use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts};
 use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
+use crate::core::kafka::producer::LinkId;
+use crate::core::metrics::Metrics;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
+use crate::sink::kafka::resolve::Solution;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
-use driver::{Bounds, Buffers, Edges, Hosted, Kind, Listener, Logic, Message};
+use driver::{Bounds, Buffers, Edges, Hosted, Kind, Listener, Logic as _, Message};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::io;
 use std::sync::mpsc;
 
-/// The logic of a shard as it runs in production.
-pub type Shard = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
+/// The engine as it runs in production.
+pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
+
+/// The logic of a shard: its engine and, when events go to Kafka, its links there.
+pub struct Shard {
+    core: Core,
+    kafka: Option<kafka::Edge>,
+}
+
+impl Shard {
+    /// Whether it takes events.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.core.ready()
+    }
+
+    /// Its figures, up to date.
+    pub fn metrics(&mut self) -> &Metrics {
+        self.core.metrics()
+    }
+
+    /// What the helpers found out for a link.
+    fn solved(&mut self, id: LinkId, solution: Solution) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.solved(&mut self.core, id, solution);
+        }
+    }
+}
 
 /// Bytes of each arena of refused events.
 const REFUSED_ARENA_BYTES: usize = 1 << 20;
@@ -33,8 +66,10 @@ pub struct Assignment {
     pub core: usize,
     /// Its own listeners.
     pub listeners: Vec<Listener>,
-    /// Where its chain goes on; `None`: the null sink.
+    /// Where its chain goes on; `None`: not into segments.
     pub resume: Option<Resume>,
+    /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
+    pub kafka: Option<kafka::Setup>,
     /// To the housekeeper.
     pub requests: Option<mpsc::Sender<(u32, Request)>>,
 }
@@ -88,17 +123,20 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let simd_json = plan.simd_json;
-    let Assignment { number, core, listeners, resume, requests } = assignment;
+    let Assignment { number, core, listeners, resume, kafka, requests } = assignment;
+    let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let shard = make(config, number, resume, simd_json)?;
+            let sink = sink(number, &resume, &kafka)?;
+            let core = make(config, sink, simd_json)?;
+            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)) };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
             let result = driver::drive(kind, shard, edges).await.map(|mut shard| {
-                shard.close();
+                shard.core.close();
                 while let Some(request) = shard.next_request() {
                     pass_on(&keeper, number, request);
                 }
@@ -117,12 +155,16 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
     }
 }
 
-/// Makes the shard's logic and all its memory, on the shard's own core.
-fn make(config: Config, number: u32, resume: Option<Resume>, simd_json: bool) -> io::Result<Shard> {
-    let sink = match &resume {
-        Some(resume) => AnySink::Segments(SegmentSink::new(number, resume)),
-        None => AnySink::Null(NullSink),
-    };
+fn sink(number: u32, resume: &Option<Resume>, kafka: &Option<kafka::Setup>) -> io::Result<AnySink> {
+    Ok(match (resume, kafka) {
+        (Some(resume), _) => AnySink::Segments(SegmentSink::new(number, resume)),
+        (None, Some(setup)) => AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)),
+        (None, None) => AnySink::Null(NullSink),
+    })
+}
+
+/// Makes the shard's engine and all its memory, on the shard's own core.
+fn make(config: Config, sink: AnySink, simd_json: bool) -> io::Result<Core> {
     let scanner = match simd_json {
         true => AnyScanner::Simd(Box::new(SimdScanner::new())),
         false => AnyScanner::Exact(StrictScanner::new()),
@@ -184,65 +226,5 @@ fn kind(plan: &Plan) -> Kind {
     match plan.driver {
         Driver::Uring => Kind::Uring,
         Driver::Glommio => Kind::Glommio,
-    }
-}
-
-impl Logic for Shard {
-    type Request = Request;
-    type Mail = Mail;
-
-    fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
-        Engine::open(self, protocol)
-    }
-    fn accept_failed(&mut self) {
-        Engine::accept_failed(self);
-    }
-    fn receive(&mut self, conn: ConnId, data: &mut [u8]) {
-        Engine::receive(self, conn, data);
-    }
-    fn receive_end(&mut self, conn: ConnId) {
-        Engine::receive_end(self, conn);
-    }
-    fn fail(&mut self, conn: ConnId) {
-        Engine::fail(self, conn);
-    }
-    fn released(&mut self, conn: ConnId) {
-        Engine::released(self, conn);
-    }
-    fn next_send(&mut self) -> Option<(ConnId, &[u8])> {
-        Engine::next_send(self)
-    }
-    fn sent(&mut self, conn: ConnId, bytes: usize) {
-        Engine::sent(self, conn, bytes);
-    }
-    fn next_action(&mut self) -> Option<(ConnId, Action)> {
-        Engine::next_action(self)
-    }
-    fn run(&mut self) -> bool {
-        Engine::run(self)
-    }
-    fn next_io(&mut self) -> Option<Io<'_>> {
-        Engine::next_io(self)
-    }
-    fn io_done(&mut self, slot: u8, step: IoStep, result: Result<usize, i32>) {
-        Engine::io_done(self, slot, step, result);
-    }
-    fn next_request(&mut self) -> Option<Request> {
-        Engine::next_request(self)
-    }
-    fn mail(&mut self, mail: Mail) {
-        Engine::mail(self, mail);
-    }
-    fn deadline_ns(&self) -> Option<u64> {
-        Engine::deadline_ns(self)
-    }
-    fn tick(&mut self) {
-        Engine::tick(self);
-    }
-    fn drain(&mut self) {
-        Engine::drain(self);
-    }
-    fn is_drained(&mut self) -> bool {
-        Engine::is_drained(self)
     }
 }

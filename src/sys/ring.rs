@@ -1,9 +1,9 @@
 //! A submission and completion ring of our own, cut down to what a shard does, and a thread of `ringmill load`.
 //!
 //! Everything here is safe to call. The kernel writes only to the provided buffers, which the ring owns and
-//! whose ownership it tracks one by one. It reads the bytes given to [`Ring::send`] and [`Ring::write`] until
-//! their completion was reaped: a caller that moves or changes them before sends wrong bytes, so do not; but
-//! nothing of ours is written to.
+//! whose ownership it tracks one by one, and to those of peers, likewise. It reads the bytes given to
+//! [`Ring::send`], [`Ring::peer_send`] and [`Ring::write`] until their completion was reaped: a caller that moves
+//! or changes them before sends wrong bytes, so do not; but nothing of ours is written to.
 //!
 //! ```text
 //! accept/receive/send/write/timer ──▶ submission queue ──▶ enter ──▶ kernel
@@ -11,6 +11,8 @@
 //! bytes(buffer) ◀── Completion ◀── reap ◀── completion queue ◀─────────┘
 //!       └──▶ give_back ──▶ publish: the kernel may fill it again
 //! ```
+
+mod peers;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -21,6 +23,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::mapping::{Mapping, Residence};
 use super::{asked, limits};
+use peers::Place;
+pub use peers::{PARTS_MAX, PEER_BUFFER_BYTES};
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -60,6 +64,10 @@ pub enum Kind {
     Control = 8,
     /// Readiness to write, once.
     Writable = 9,
+    /// Receive of a peer, into the buffer of its slot.
+    PeerReceive = 10,
+    /// Send to a peer, gathered.
+    PeerSend = 11,
 }
 
 impl Kind {
@@ -78,6 +86,8 @@ impl Kind {
             6 => Kind::Readable,
             7 => Kind::Timer,
             9 => Kind::Writable,
+            10 => Kind::PeerReceive,
+            11 => Kind::PeerSend,
             _ => Kind::Control,
         }
     }
@@ -240,6 +250,9 @@ pub struct Ring {
     broken: Option<io::Error>,
     /// The kernel marks in shared memory that it has work for the next `enter`.
     marked: bool,
+    /// Of outgoing connections, by slot. Boxed, because the kernel knows where they are while this grows.
+    #[allow(clippy::vec_box)]
+    places: std::mem::ManuallyDrop<Vec<Box<Place>>>,
 }
 
 impl Ring {
@@ -295,6 +308,7 @@ impl Ring {
             timer: Box::default(),
             broken: None,
             marked,
+            places: Default::default(),
         })
     }
 
@@ -504,13 +518,18 @@ impl Ring {
                     self.timer_ns = None;
                 }
             }
-            if let Some(buffer) = completion.buffer() {
-                self.provided.take(buffer);
+            match completion.kind() {
+                Kind::Control => continue,
+                Kind::PeerReceive | Kind::PeerSend => Place::ended(&mut self.places, &completion),
+                Kind::Receive => {
+                    if let Some(buffer) = completion.buffer() {
+                        self.provided.take(buffer);
+                    }
+                }
+                _ => {}
             }
-            if completion.kind() != Kind::Control {
-                into.push(completion);
-                room -= 1;
-            }
+            into.push(completion);
+            room -= 1;
         }
     }
 }
@@ -546,6 +565,8 @@ impl Drop for Ring {
         let _ = self.ring.submitter().unregister_buf_ring(GROUP);
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { std::mem::ManuallyDrop::drop(&mut self.provided) };
+        // SAFETY: as above.
+        unsafe { std::mem::ManuallyDrop::drop(&mut self.places) };
     }
 }
 
@@ -571,6 +592,7 @@ pub fn uring_support() -> Result<(), String> {
         ("accept", opcode::Accept::CODE),
         ("receive", opcode::RecvMulti::CODE),
         ("send", opcode::Send::CODE),
+        ("gathered send", opcode::SendMsg::CODE),
         ("write", opcode::Write::CODE),
         ("fsync", opcode::Fsync::CODE),
         ("poll", opcode::PollAdd::CODE),

@@ -191,3 +191,60 @@ fn says_what_to_do() {
         assert!(explain(&io::Error::from_raw_os_error(code)).contains(word));
     }
 }
+
+#[test]
+fn a_peer_is_sent_gathered_parts_and_receives_though_no_provided_buffer_is_left() {
+    let Some(mut ring) = ring() else { return };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let (hungry, mut feeder) = UnixStream::pair().unwrap();
+    ring.receive(hungry.as_fd(), 1);
+    for _ in 0..SMALL.count {
+        feeder.write_all(b"full").unwrap();
+        wait(&mut ring, 1);
+    }
+    assert_eq!(ring.buffers_free(), 0);
+    ring.prepare_peer(2).unwrap();
+    let (key, parts) = (9 << 32 | 2, [b"one ".to_vec(), b"two ".to_vec(), b"three".to_vec()]);
+    let slices: Vec<_> = parts.iter().map(|part| io::IoSlice::new(part)).collect();
+    ring.peer_receive(ours.as_fd(), key);
+    ring.peer_send(ours.as_fd(), &slices, key);
+    let sent = wait(&mut ring, 1).pop().unwrap();
+    assert_eq!((sent.kind(), sent.key(), sent.result()), (Kind::PeerSend, key, Ok(13)));
+    let mut read = [0; 13];
+    theirs.read_exact(&mut read).unwrap();
+    assert_eq!(&read, b"one two three");
+    theirs.write_all(b"answer").unwrap();
+    let got = wait(&mut ring, 1).pop().unwrap();
+    assert_eq!((got.kind(), got.buffer(), got.result()), (Kind::PeerReceive, None, Ok(6)));
+    assert_eq!(ring.peer_bytes(2, 6), b"answer");
+    ring.peer_receive(ours.as_fd(), key);
+    ring.cancel(Kind::PeerReceive, key);
+    assert_eq!(wait(&mut ring, 1).pop().unwrap().result(), Err(libc::ECANCELED));
+}
+
+#[test]
+#[should_panic = "assertion failed: !place.receiving"]
+fn what_the_kernel_fills_for_a_peer_cannot_be_read() {
+    let Some(mut ring) = ring() else { panic!("assertion failed: !place.receiving") };
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    ring.prepare_peer(0).unwrap();
+    ring.peer_receive(ours.as_fd(), 0);
+    ring.peer_bytes(0, 1);
+}
+
+#[test]
+fn a_ring_that_is_dropped_waits_for_its_peers() {
+    let Some(mut ring) = ring() else { return };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ring.prepare_peer(0).unwrap();
+    // More than a socket holds: it is stuck.
+    let bytes = vec![b'a'; 4 << 20];
+    ring.peer_receive(ours.as_fd(), 0);
+    ring.peer_send(ours.as_fd(), &[io::IoSlice::new(&bytes)], 0);
+    ring.enter(Wait::Look).unwrap();
+    drop(ring);
+    drop((bytes, ours));
+    let mut read = Vec::new();
+    theirs.read_to_end(&mut read).unwrap();
+    assert!(read.len() < 4 << 20 && read.iter().all(|&byte| byte == b'a'));
+}

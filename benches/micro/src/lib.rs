@@ -5,7 +5,10 @@
 //! run does exactly the same, checks its own outcome and says how many units (requests, events, …) that were. There
 //! is no socket, disk, thread or clock here, so a run under Valgrind counts the same instructions every time.
 //!
+//! The stages of the Kafka sink stand behind these: a commit of events to record batches.
+//!
 //! This is no test of correctness and no measure of a server: for these see `tests/` and `benches/run.py`.
+mod kafka;
 mod parts;
 mod shard;
 
@@ -46,6 +49,12 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "batch", unit: "event", make: shard::batch },
     Stage { name: "batch-durable", unit: "event", make: shard::batch_durable },
     Stage { name: "batch-bad", unit: "event", make: shard::batch_bad },
+    Stage { name: "kafka-record", unit: "event", make: kafka::record },
+    Stage { name: "kafka-record-keyed", unit: "event", make: kafka::record_keyed },
+    Stage { name: "kafka-seal", unit: "event", make: kafka::seal_plain },
+    Stage { name: "kafka-seal-keyed", unit: "event", make: kafka::seal_keyed },
+    Stage { name: "kafka-seal-lz4", unit: "event", make: kafka::seal_lz4 },
+    Stage { name: "kafka-frame", unit: "batch", make: kafka::frame },
 ];
 
 /// The events that `benches/payload.py` makes of its seed 1: mixed logs, metrics and spans.

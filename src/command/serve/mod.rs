@@ -5,10 +5,11 @@
 mod signals;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
+use crate::config::kafka::KafkaPlan;
 use crate::config::plan::{Driver, Plan, Sink};
 use crate::core::sink::Resume;
 use crate::log;
-use crate::shard::{self, Assignment, Handle, Running, listen::Listening};
+use crate::shard::{self, Assignment, Handle, Running, kafka::Setup, listen::Listening};
 use crate::sink::keeper::{Keeper, Options};
 use crate::sink::store::Store;
 use crate::sink::volume::{DirLock, FsVolume};
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long the ready line waits for the sinks; the shards listen all the while.
 const READY_WAIT: Duration = Duration::from_secs(10);
+/// The same for brokers, which are nothing of ours: those that can be reached answer sooner.
+const BROKERS_WAIT: Duration = Duration::from_secs(3);
 
 /// Runs the server until it is told to stop.
 pub fn run(plan: Plan) -> ExitCode {
@@ -39,6 +42,7 @@ fn serve(plan: &Plan) -> Result<(), String> {
     let admin = plan.admin.map(|address| admin::bind(&address.to_string())).transpose();
     let admin = admin.map_err(|error| error.to_string())?;
     let store = open_store(plan)?;
+    let kafka = kafka_setup(plan)?;
     log_placement(plan);
 
     let handles: Arc<OnceLock<Vec<Handle>>> = Arc::default();
@@ -46,13 +50,13 @@ fn serve(plan: &Plan) -> Result<(), String> {
     let keeper = volumes.map(|volumes| start_keeper(plan, volumes, handles.clone())).transpose()?;
     let Listening { shards: listeners, http, lines, paths } = listening;
     let wake = Wake::new();
-    let shards = start_shards(plan, listeners, &resumes, keeper.as_ref(), &wake)?;
+    let shards = start_shards(plan, listeners, (&resumes, kafka.as_ref()), keeper.as_ref(), &wake)?;
     let ways: Vec<Handle> = shards.iter().map(|shard| shard.handle.clone()).collect();
     let _ = handles.set(ways.clone());
     let admin = admin.map(|bound| start_admin(plan, bound, &ways)).transpose()?;
     wake.watch_signals().map_err(|error| format!("cannot watch for signals: {error}"))?;
 
-    wait_until_ready(&ways);
+    wait_until_ready(plan, &ways);
     announce(plan, &http, &lines, admin.as_ref());
     let ended = wake.wait();
     let result = drain(plan, &ways, shards, ended);
@@ -79,6 +83,15 @@ fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
     }
     log::info!("recovered {} in {} ms", dir.display(), started.elapsed().as_millis());
     Ok(Some(store))
+}
+
+/// What the shards need to reach Kafka, if that is where events go. Nothing is reached yet: whether brokers are
+/// there is for the shards to find out, again and again.
+fn kafka_setup(plan: &Plan) -> Result<Option<Setup>, String> {
+    match (&plan.sink, &plan.kafka) {
+        (Sink::Kafka(address), Some(kafka)) => Setup::new(address, kafka).map(Some),
+        _ => Ok(None),
+    }
 }
 
 type Parts = (Vec<Resume>, Option<Vec<FsVolume>>, Option<DirLock>);
@@ -141,7 +154,7 @@ fn start_keeper(
 fn start_shards(
     plan: &Plan,
     listeners: Vec<Vec<shard::driver::Listener>>,
-    resumes: &[Resume],
+    (resumes, kafka): (&[Resume], Option<&Setup>),
     keeper: Option<&Keeper>,
     wake: &Wake,
 ) -> Result<Vec<Running>, String> {
@@ -152,6 +165,7 @@ fn start_shards(
             core: core.core,
             listeners,
             resume: resumes.get(number).copied(),
+            kafka: kafka.cloned(),
             requests: keeper.map(Keeper::requests),
         };
         let running = shard::start(plan, assignment, wake.shard_ends())
@@ -182,12 +196,13 @@ fn start_admin(plan: &Plan, bound: admin::Bound, ways: &[Handle]) -> Result<Admi
         let port = Port { number: number as u32, core: core.core as u32, handle: handle.clone() };
         Box::new(port) as Box<dyn ShardPort>
     });
-    let config = BTreeMap::from([
+    let mut config = BTreeMap::from([
         ("sink".into(), plan.sink.to_string()),
         ("ack".into(), plan.ack.as_str().into()),
         ("driver".into(), plan.driver.to_string()),
         ("listen".into(), Plan::join(&plan.listen)),
     ]);
+    config.extend(plan.kafka.iter().flat_map(KafkaPlan::rows).map(|(name, text)| (name.into(), text)));
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION").into(),
         config,
@@ -199,20 +214,25 @@ fn start_admin(plan: &Plan, bound: admin::Bound, ways: &[Handle]) -> Result<Admi
 }
 
 /// Waits for every sink to take events, so that the first request after the ready line finds it so.
-fn wait_until_ready(ways: &[Handle]) {
+fn wait_until_ready(plan: &Plan, ways: &[Handle]) {
     let started = Instant::now();
+    let wait = if plan.kafka.is_some() { BROKERS_WAIT } else { READY_WAIT };
     for handle in ways {
-        while started.elapsed() < READY_WAIT {
+        let mut why = "it does not answer";
+        while started.elapsed() < wait {
             let (answer, answered) = mpsc::channel();
             handle.ask(move |shard| answer.send(shard.ready()).unwrap_or_default());
             match answered.recv_timeout(Duration::from_secs(1)) {
                 Ok(Ok(())) => break,
-                _ => std::thread::sleep(Duration::from_millis(2)),
+                Ok(Err(reason)) => why = reason,
+                Err(_) => {}
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
-    }
-    if started.elapsed() >= READY_WAIT {
-        log::warn!("the sink is not ready yet; requests wait or are told 503 until it is");
+        if started.elapsed() >= wait {
+            log::warn!("the sink is not ready yet: {why}; requests wait or are told 503 until it is");
+            return;
+        }
     }
 }
 

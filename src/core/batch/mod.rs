@@ -9,9 +9,13 @@
 //! ```
 //!
 //! This is no queue: it knows neither who waits for it ([`ledger`]) nor when it is full enough ([`policy`]).
+//! A commit for Kafka is laid out otherwise ([`crate::kafka::arena`]); [`store`] is either, [`fate`] what became
+//! of the latter's events.
 
+pub mod fate;
 pub mod ledger;
 pub mod policy;
+pub mod store;
 
 use crate::memory::Memory;
 use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName, crc32c};

@@ -1,16 +1,19 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
+use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
 use crate::ack::Ack;
+use crate::batch::store::StoreMark;
 use crate::json::{Format, Reason, Scanner, Verdict};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
+use crate::sink::kafka::{Event, Misroute, Unfit};
 use crate::sink::{NotReady, Sink};
-use crate::wire::http1::Ingest;
+use crate::wire::http1::{Action, Ingest, Request};
 use core::ops::Range;
 
 /// What a body came to. Its events are in the open batch but not yet in the books.
@@ -25,8 +28,28 @@ pub(super) struct Tally {
     undo: Undo,
 }
 
+/// Why a body's events are not in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// Try again when some came free.
+    Later,
+    /// An empty batch does not hold them either (records take more than their share of the body).
+    Never,
+    /// There is nowhere for them to go.
+    Refused(Reject),
+}
+
+/// Events refused by Kafka for which a reply always has room.
+const LATE_LISTED: usize = 4;
+
+const TOO_LARGE_AT_ONCE: Reject = Reject::new(
+    413,
+    "too_large_at_once",
+    "the events of the body are more than one commit to Kafka holds: send them in several requests",
+);
+
 struct Undo {
-    batch: crate::batch::Mark,
+    batch: StoreMark,
     refused: usize,
 }
 
@@ -40,18 +63,30 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         data: &[u8],
         manner: Manner,
     ) -> Admission {
-        let level = ingest.ack.unwrap_or(self.config.ack);
+        let level = ingest.ack.map_or(self.config.ack, |ack| self.sink.reached(ack));
         if let Some(reject) = self.refusal(level) {
             self.reply_later(conn, id, What::Reject(reject, manner));
             return Admission::Done;
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
-        let Some(mut tally) = self.take_events(body, ingest.format, &stream, |index, _| index) else {
-            return Admission::Later;
+        let key = ingest.key.range().map(|range| &data[range]);
+        let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
+            Ok(tally) => tally,
+            Err(NoRoom::Later) => return Admission::Later,
+            Err(NoRoom::Never) => {
+                self.reply_later(conn, id, What::Reject(TOO_LARGE_AT_ONCE, manner));
+                return Admission::Done;
+            }
+            Err(NoRoom::Refused(reject)) => {
+                self.reply_later(conn, id, What::Reject(reject, manner));
+                return Admission::Done;
+            }
         };
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
-        let reserved = REPLY_BYTES_MAX + listed * ERROR_BYTES_MAX;
+        // Kafka may refuse single events later; a few of them are sure to be listed.
+        let late = if self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
+        let reserved = REPLY_BYTES_MAX + (listed + late).min(ERRORS_MAX) * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
             return Admission::Later;
@@ -75,7 +110,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
         if ticket == 0 && conn.pending.is_empty() {
             // Nobody to wait for: the way of most requests at level `accepted`.
-            self.write_reply(conn, &pending, false, None);
+            self.write_reply(conn, id, &pending, false, None);
             self.give_back_list(taken.errors);
             self.want_send(conn, id);
         } else {
@@ -98,51 +133,51 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     }
 
     /// Scans `body` and appends its good events to the open batch, its bad ones to the quarantine.
-    /// `label` numbers an error from the event's index and bytes. `None`: no room now.
+    /// `label` numbers an error from the event's index and bytes.
     pub(super) fn take_events(
         &mut self,
         body: &[u8],
         format: Format,
         stream: &StreamName,
+        key: Option<&[u8]>,
         mut label: impl FnMut(u32, &Range<usize>) -> u32,
-    ) -> Option<Tally> {
-        let (sampled, now_ns, keeps) = (self.is_sampled(), self.now_ns, self.quarantine.is_some());
+    ) -> Result<Tally, NoRoom> {
+        let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
+        let keeps = self.quarantine.is_some();
         let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
         let bay = &mut bays[*open_bay];
-        let fits = config.policy.admits(bay.batch.len(), body.len()) && bay.batch.has_room(body.len() + 1);
-        if !fits || sink.ready().is_err() {
-            return None;
+        let has_room = bay.batch.has_room(body.len() + 1);
+        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || sink.ready().is_err() {
+            return Err(if has_room { NoRoom::Later } else { bay.no_room() });
         }
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
         let first = bay.batch.events();
         let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
+        let mut way = Way::find(&mut bay.batch, sink, now_ns, stream)?;
+        let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
         let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
         scanner.scan(body, format, |verdict| {
-            match verdict {
+            let at = index;
+            index += 1;
+            let (span, offset, reason) = match verdict {
                 Verdict::Good { span, breaks } => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
-                    full |= bay.batch.append(stream, &body[span], breaks, now_ns).is_err();
+                    let value = &body[span.clone()];
+                    let appended = way.append(&Event { stream, key, value, breaks, now_ns, wall_ms });
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
-                    tally.accepted += 1;
-                }
-                Verdict::Bad { span, offset, reason } => {
-                    let record = ErrorRecord { index: label(index, &span), offset: offset as u32, reason };
-                    if tally.errors.is_none() {
-                        tally.errors = errors_free.pop();
+                    if appended != Err(Unfit::TooLarge) {
+                        full |= appended.is_err();
+                        tally.accepted += 1;
+                        return;
                     }
-                    if let Some(list) = tally.errors.map(|list| &mut errors[usize::from(list)])
-                        && list.len() < ERRORS_MAX
-                    {
-                        list.push(record);
-                    }
-                    let kept =
-                        keeps && bay.refused.append(&body[span], index, offset as u32, reason.as_str());
-                    tally.kept += u32::from(kept);
-                    tally.rejected += 1;
+                    let start = span.start;
+                    (span, start, Reason::KAFKA_TOO_LARGE)
                 }
-            }
-            index += 1;
+                Verdict::Bad { span, offset, reason } => (span, offset, reason),
+            };
+            let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
+            refusals.take(&mut tally, record, at, &body[span]);
         });
         tally.run = bay.batch.newest_run() as u32;
         if sampled {
@@ -152,9 +187,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         if full {
             self.undo(&tally);
-            return None;
+            return Err(self.bays[self.open_bay].no_room());
         }
-        Some(tally)
+        Ok(tally)
     }
 
     /// Refuses one event of which only the start is known: listed, and quarantined if there is room.
@@ -233,10 +268,30 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 
+    /// Why the request at the head of a connection has nowhere to go, if that is what it waits for.
+    fn why_not_routed(&mut self, conn: &Conn<M>) -> Option<NotReady> {
+        let now_ns = self.now_ns;
+        let kafka = self.sink.kafka_mut()?;
+        let name = match (&conn.held, &conn.carry) {
+            (
+                Some(Request { action: Action::Ingest(Ingest { stream: Some(range), .. }), .. }),
+                Some(carry),
+            ) => carry.bytes().get(range.clone()).and_then(StreamName::new),
+            _ => None,
+        };
+        match kafka.route(now_ns, &name.unwrap_or(StreamName::DEFAULT)) {
+            Err(Misroute::NotReady(why)) => Some(why),
+            _ => None,
+        }
+    }
+
     /// Sheds the request at the head of a connection that waited too long for room.
     pub(super) fn shed(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let reason = "the server holds as much as it may: wait as Retry-After says, then send again";
-        let reject = Reject::new(503, "overloaded", reason);
+        let reject = match self.why_not_routed(conn) {
+            Some(why) => Reject::new(503, "not_ready", why.reason()),
+            None => Reject::new(503, "overloaded", reason),
+        };
         let retry_after_s = self.retry_after_s();
         let Some(request) = conn.held.take() else {
             // Its body has not arrived: answer and close, for the rest cannot be told from a request.

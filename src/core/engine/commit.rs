@@ -1,60 +1,19 @@
 //! Batches to the sink and back: one commit in flight, the next filling.
 use super::settle::Settled;
-use super::{ConnId, Engine, Hub};
+use super::{Engine, Hub};
 use crate::ack::Ack;
-use crate::batch::Batch;
 use crate::batch::ledger::Ticket;
+use crate::batch::store::{Records, Store};
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::segment::header::BLOCK_BYTES;
-use crate::sink::quarantine::Refused;
 use crate::sink::{Extent, Sealed, Sink};
-use alloc::vec::Vec;
 
 /// `ENOSPC`.
 const NO_SPACE: i32 = 28;
 /// `ECANCELED`: the flush behind a failed or short write.
 const CANCELED: i32 = 125;
-
-/// Everything that one commit takes along.
-pub(super) struct Bay<M> {
-    pub batch: Batch<M>,
-    pub refused: Refused<M>,
-    /// Refused events in `refused`.
-    pub kept: u32,
-    /// Connections that wait for its ticket; each at most once.
-    pub waiters: Vec<ConnId>,
-    /// The strongest level that anybody waits for.
-    pub wants: Ack,
-    pub wants_written: bool,
-    pub requests: u32,
-}
-
-impl<M: Memory> Bay<M> {
-    pub fn new(arena: M, refused: M, connections_max: usize) -> Bay<M> {
-        Bay {
-            batch: Batch::new(arena),
-            refused: Refused::new(refused),
-            kept: 0,
-            waiters: Vec::with_capacity(connections_max),
-            wants: Ack::Accepted,
-            wants_written: false,
-            requests: 0,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.refused.entries() == 0
-    }
-
-    fn clear(&mut self) {
-        self.batch.clear();
-        self.refused.clear();
-        self.waiters.clear();
-        (self.kept, self.wants, self.wants_written, self.requests) = (0, Ack::Accepted, false, 0);
-    }
-}
 
 /// The commit in flight.
 pub(super) struct Flight {
@@ -65,6 +24,16 @@ pub(super) struct Flight {
     pub sync: bool,
     pub started_ns: u64,
     pub seal_wait_ns: u64,
+    /// Batches that are with the Kafka producer.
+    pub awaits: u32,
+    /// They were given to it: what became of them is in the bay's fates.
+    pub sent: bool,
+    /// Sends that the kernel reads the bay's bytes for.
+    pub pins: u32,
+    /// Settled; only pins keep it.
+    pub settled: bool,
+    /// Events refused by Kafka that the open bay's quarantine took.
+    pub kept_late: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,8 +55,8 @@ impl Flight {
     fn is_written(&self) -> bool {
         self.parts.iter().flatten().all(|part| matches!(part.stage, PartStage::Syncing | PartStage::Done))
     }
-    fn is_done(&self) -> bool {
-        self.parts.iter().flatten().all(|part| part.stage == PartStage::Done)
+    pub(super) fn is_done(&self) -> bool {
+        self.awaits == 0 && self.parts.iter().flatten().all(|part| part.stage == PartStage::Done)
     }
     fn error(&self, slot: usize) -> Option<i32> {
         self.parts[slot].as_ref().and_then(|part| part.error)
@@ -124,7 +93,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         if hub.flight.is_none() {
             hub.start_commit();
-            if hub.flight.as_ref().is_some_and(|flight| flight.parts.iter().all(Option::is_none)) {
+            if hub
+                .flight
+                .as_ref()
+                .is_some_and(|flight| !flight.sent && flight.parts.iter().all(Option::is_none))
+            {
                 // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
                 self.finish_commit();
             }
@@ -137,7 +110,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         part.stage = PartStage::Writing;
         let Extent { file, offset, len } = part.extent;
         let bay = &hub.bays[flight.bay];
-        let bytes = if slot == 0 { bay.batch.bytes(0..len) } else { bay.refused.bytes(len) };
+        let bytes = match (slot, bay.batch.lines()) {
+            (0, Some(lines)) => lines.bytes(0..len),
+            _ => bay.refused.bytes(len),
+        };
         Some(Io { slot: slot as u8, file, offset, bytes, sync: flight.sync })
     }
 
@@ -158,7 +134,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         part.stage = if step == IoStep::Write && sync { PartStage::Syncing } else { PartStage::Done };
         if flight.is_done() {
             self.finish_commit();
-        } else if step == IoStep::Write && flight.is_written() && flight.error(0).is_none() {
+        } else if step == IoStep::Write && !flight.sent && flight.is_written() && flight.error(0).is_none() {
             self.settle_written();
         }
     }
@@ -174,21 +150,32 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         }
     }
 
-    fn finish_commit(&mut self) {
+    pub(super) fn finish_commit(&mut self) {
         let hub = &mut self.hub;
         let Some(flight) = &hub.flight else { return };
-        let (ticket, sync, failed) = (flight.ticket, flight.sync, flight.error(0));
+        let (ticket, sync, sent, failed) = (flight.ticket, flight.sync, flight.sent, flight.error(0));
         let settled = hub.settled(failed == Some(NO_SPACE));
         hub.finish_quarantine();
         match failed {
             Some(errno) => hub.commit_failed(ticket, errno),
+            None if sent => hub.commit_answered(ticket, &settled),
             None => hub.commit_sound(ticket, sync, &settled),
         }
         self.settle_waiters(&settled);
+        if let Some(flight) = &mut self.hub.flight {
+            flight.settled = true;
+        }
+        self.land();
+    }
+
+    /// Frees the bay of a settled commit, unless the kernel still reads from it.
+    pub(super) fn land(&mut self) {
         let hub = &mut self.hub;
-        hub.bays[settled.bay].clear();
-        hub.flight = None;
-        hub.freed = true;
+        if let Some(flight) = hub.flight.as_ref().filter(|flight| flight.settled && flight.pins == 0) {
+            hub.bays[flight.bay].clear();
+            hub.flight = None;
+            hub.freed = true;
+        }
     }
 
     fn settle_waiters(&mut self, settled: &Settled) {
@@ -218,6 +205,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     }
 }
 
+/// Gives records to the Kafka producer, if it can reach anybody.
+fn send<M: Memory, K: Sink>(sink: &mut K, records: &mut Records<M>, now_ns: u64) -> Sealed {
+    if sink.ready().is_err() {
+        return Sealed::NoFile;
+    }
+    sink.kafka_mut().map_or(Sealed::NoFile, |kafka| Sealed::Sent(kafka.send(&mut records.arena, now_ns)))
+}
+
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn bay_is_empty(&self) -> bool {
         self.bays[self.open_bay].is_empty()
@@ -232,18 +227,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if bay.is_empty() || !(seals || bay.batch.is_empty()) {
             return;
         }
-        let segment = if bay.batch.is_empty() {
-            None
-        } else {
-            match self.sink.seal(&mut bay.batch, self.wall_ms) {
+        let (mut segment, mut awaits) = (None, 0);
+        if !bay.batch.is_empty() {
+            let sealed = match &mut bay.batch {
+                Store::Lines(lines) => self.sink.seal(lines, self.wall_ms),
+                Store::Records(records) => send(&mut self.sink, records, self.now_ns),
+            };
+            match sealed {
                 Sealed::NoFile => {
                     self.stuck_since_ns.get_or_insert(self.now_ns);
                     return;
                 }
                 Sealed::Settled => return self.settle_at_once(),
-                Sealed::Write(extent) => Some(extent),
+                Sealed::Write(extent) => segment = Some(extent),
+                Sealed::Sent(batches) => awaits = batches,
             }
-        };
+        }
         self.stuck_since_ns = None;
         let quarantine = self.seal_quarantine();
         let bay = &mut self.bays[self.open_bay];
@@ -257,6 +256,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             sync: bay.wants >= Ack::Durable,
             started_ns: self.now_ns,
             seal_wait_ns: age_ns,
+            awaits,
+            sent: awaits > 0,
+            pins: 0,
+            settled: false,
+            kept_late: 0,
         };
         self.metrics.stages.record_n(Stage::SealWait, age_ns, u64::from(bay.requests));
         self.flight = Some(flight);

@@ -1,5 +1,6 @@
 //! The line side of a connection: each line an event, back-pressure by not reading, replies if asked for.
-use super::admit::Tally;
+use super::admit::{NoRoom, Tally};
+use super::bay::{SPANS_MAX, Span};
 use super::conn::{Conn, Pending, Phase, State, What};
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
@@ -30,10 +31,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 self.call_again(conn, id);
                 break;
             }
-            if !self.take_lines(conn, id, &data[at..at + run]) {
+            let Some(run) = self.take_lines(conn, id, &data[at..at + run]) else {
                 self.block(conn, id);
                 break;
-            }
+            };
             conn.phase = Phase::Idle;
             conn.blocked_since_ns = 0;
             at += run;
@@ -79,12 +80,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn has_lines_room(&self, conn: &Conn<M>) -> bool {
         // Lines of one batch share one reply, so an outbox that is even always has room for it.
         let room = || conn.is_even() || self.joins(conn) || conn.has_reply_room(LINES_REPLY_BYTES_MAX);
-        !self.errors_free.is_empty() && (!self.config.lines_replies || room())
+        let spans = self.bays[self.open_bay].spans.len() < SPANS_MAX;
+        !self.errors_free.is_empty() && (!self.config.lines_replies || spans && room())
     }
 
-    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> bool {
+    /// Takes a run of whole lines, or the front of it; returns how much. `None`: no room now.
+    fn take_lines(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> Option<usize> {
         if !self.has_lines_room(conn) {
-            return false;
+            return None;
         }
         let (mut counted, mut line) = (0, conn.lines);
         let label = |_, span: &Range<usize>| {
@@ -92,12 +95,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counted = span.start;
             (line + 1) as u32
         };
-        let Some(tally) = self.take_events(run, Format::Lines, &StreamName::DEFAULT, label) else {
-            return false;
+        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, None, label) {
+            Ok(tally) => tally,
+            // Lines have no reply of their own to be refused with: they wait.
+            Err(NoRoom::Later | NoRoom::Refused(_)) => return None,
+            Err(NoRoom::Never) => return self.take_half(conn, id, run),
         };
         let lines = memchr_iter(b'\n', run).count() as u64 + u64::from(!run.ends_with(b"\n"));
         self.count_lines(conn, id, &tally, lines);
-        true
+        Some(run.len())
+    }
+
+    /// Takes the first half of a run that no batch holds as a whole; the rest is taken next. A single line that
+    /// no batch holds was refused by itself.
+    #[cold]
+    fn take_half(&mut self, conn: &mut Conn<M>, id: ConnId, run: &[u8]) -> Option<usize> {
+        let half = memrchr(b'\n', &run[..run.len() / 2]).or_else(|| memchr(b'\n', run))? + 1;
+        if half == run.len() { None } else { self.take_lines(conn, id, &run[..half]) }
     }
 
     /// Enters `lines` more lines and what they came to into the books, and owes their reply.
@@ -105,6 +119,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let ticket = self.book(conn, id, tally, self.config.ack);
         conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
+        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && self.sink.kafka().is_some() {
+            let line = (lines == u64::from(tally.accepted)).then_some(conn.lines - lines + 1);
+            let span = Span { conn: id, first: tally.first, events: tally.accepted, line };
+            self.bays[self.open_bay].spans.push(span);
+        }
         self.metrics.counters.lines_received += u64::from(taken);
         self.sample = self.sample.wrapping_add(1);
         if self.config.lines_replies && taken > 0 {

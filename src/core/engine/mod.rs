@@ -6,6 +6,7 @@
 //!   [`Engine::sent`], [`Engine::released`], [`Engine::io_done`], [`Engine::mail`], [`Engine::tick`];
 //! * what to do now, asked until `None`: [`Engine::next_action`], [`Engine::next_io`],
 //!   [`Engine::next_request`], [`Engine::next_send`];
+//! * for a Kafka sink, between the two: [`Engine::upstream`], [`Engine::poll_upstream`];
 //! * when to come back: [`Engine::run`] (now, if true), [`Engine::deadline_ns`].
 //!
 //! On each wake: `tick`, then what happened, then `run`, then what to do, then sleep.
@@ -18,13 +19,17 @@
 //! ```
 
 mod admit;
+mod bay;
 mod commit;
 mod conn;
 mod http;
 mod lines;
 pub mod outbox;
+mod partial;
 mod settle;
 mod timers;
+mod upstream;
+mod way;
 
 pub use conn::{Action, PENDING_MAX, Protocol};
 
@@ -37,12 +42,14 @@ use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, Request, Sink, files::Files};
 use alloc::vec::Vec;
-use commit::{Bay, Flight};
+use bay::Bay;
+use commit::Flight;
 use conn::{Conn, ConnQueue, ErrorList, State};
 use outbox::OUTBOX_BYTES;
 
 pub use crate::reply::ERRORS_MAX;
 pub use commit::{Io, IoStep};
+pub use upstream::Upstream;
 
 /// A slot in the table of connections.
 pub type ConnId = u32;
@@ -151,6 +158,10 @@ struct Hub<M, C, S, K> {
     actions: alloc::collections::VecDeque<(ConnId, Action)>,
     draining: bool,
     drain_since_ns: u64,
+    /// The Kafka sink could be written to when it was last looked at.
+    upstream_ready: bool,
+    /// What it knew of topics then.
+    upstream_version: u64,
     /// Counts requests, to time one in sixteen.
     sample: u32,
 }
@@ -158,11 +169,19 @@ struct Hub<M, C, S, K> {
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Takes every byte it will ever need from `memory` (called with a length; pages of carries may be
     /// resident only when touched).
-    pub fn new(config: Config, clock: C, scanner: S, sink: K, mut memory: impl FnMut(usize) -> M) -> Self {
+    pub fn new(
+        mut config: Config,
+        clock: C,
+        scanner: S,
+        sink: K,
+        mut memory: impl FnMut(usize) -> M,
+    ) -> Self {
         let n = config.connections_max;
         let conns = (0..n).map(|_| Conn::new(memory(OUTBOX_BYTES))).collect();
         let carries = (0..n).map(|_| memory(CARRY_BYTES)).collect();
-        let mut bay = || Bay::new(memory(config.batch_arena_bytes), memory(config.refused_arena_bytes), n);
+        config.ack = sink.reached(config.ack);
+        let (layout, bytes, refused) = (sink.layout(), config.batch_arena_bytes, config.refused_arena_bytes);
+        let mut bay = || Bay::new(layout, bytes, refused, n, &mut memory);
         let bays = [bay(), bay()];
         let (now_ns, wall_ms) = (clock.now_ns(), clock.wall_ms());
         let hub = Hub {
@@ -191,6 +210,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             actions: alloc::collections::VecDeque::with_capacity(4 * n + 16),
             draining: false,
             drain_since_ns: 0,
+            upstream_ready: false,
+            upstream_version: 0,
             sample: 0,
             config,
         };
@@ -265,6 +286,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let (conn, hub) = (&mut self.conns[id as usize], &mut self.hub);
         debug_assert_eq!(conn.state, State::Closing);
         hub.give_back(conn);
+        for bay in &mut hub.bays {
+            bay.spans.retain(|span| span.conn != id);
+        }
         conn.state = State::Free;
         self.free.push(id);
         hub.metrics.counters.connections_closed += 1;
@@ -372,13 +396,18 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             self.hub.draining = true;
             self.hub.drain_since_ns = self.hub.now_ns;
             self.hub.next_scan_ns = self.hub.now_ns;
+            if let Some(kafka) = self.hub.sink.kafka_mut() {
+                kafka.drain();
+            }
         }
     }
 
     /// Everything received is settled and every connection closed.
     pub fn is_drained(&self) -> bool {
         let hub = &self.hub;
-        hub.draining && self.free.len() == self.conns.len() && hub.flight.is_none() && hub.bay_is_empty()
+        let settled = hub.flight.is_none() && hub.bay_is_empty();
+        let sink = hub.sink.kafka().is_none_or(|kafka| kafka.producer().is_drained());
+        hub.draining && self.free.len() == self.conns.len() && settled && sink
     }
 
     /// Hands the files back to the housekeeper; the last thing to do with a drained shard.
@@ -399,6 +428,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
         gauges.commits_in_flight = u64::from(hub.flight.is_some());
+        if let Some(kafka) = hub.sink.kafka() {
+            hub.metrics.kafka.read(kafka);
+        }
         &hub.metrics
     }
 }

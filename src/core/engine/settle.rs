@@ -6,8 +6,8 @@ use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::{STAGES, SlowRequest, Stage};
 use crate::reject::Reject;
-use crate::reply::{CONTINUE, Manner, Outcome, ReceiptText};
-use crate::sink::{Receipt, Sink};
+use crate::reply::{CONTINUE, Manner, Outcome, ReceiptText, Trouble};
+use crate::sink::{NotReady, Receipt, Sink};
 
 /// The commit that is being settled.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             }
             let Some(pending) = conn.pending.pop_front() else { break };
             conn.reserved -= pending.reserved;
-            self.write_reply(conn, &pending, standing == Standing::Failed, settled);
+            self.write_reply(conn, id, &pending, standing == Standing::Failed, settled);
             self.give_back_errors(&pending.what);
             self.freed |= !self.blocked.is_empty();
         }
@@ -44,6 +44,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn write_reply(
         &mut self,
         conn: &mut Conn<M>,
+        id: ConnId,
         pending: &Pending,
         failed: bool,
         settled: Option<&Settled>,
@@ -56,7 +57,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 self.metrics.counters.requests.count(failure.status);
             }
             What::Events(taken) => {
-                let status = self.write_outcome(conn, pending, &taken, settled);
+                let status = match self.sum(pending, settled, taken.first..taken.first + taken.accepted) {
+                    Some(sum) => self.write_partial(conn, pending, &taken, settled, &sum),
+                    None => self.write_outcome(conn, pending, &taken, settled),
+                };
                 self.metrics.counters.requests.count(status);
                 self.note_slow(pending, &taken, status, settled);
             }
@@ -70,14 +74,18 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             }
             What::Continue => conn.outbox.push(CONTINUE),
             What::Lines { through, errors, .. } => {
+                if !failed && let Some(sum) = self.sum_of_lines(id, pending, settled) {
+                    return self.write_partial_lines(conn, id, pending, settled, &sum);
+                }
                 let errors = errors.map_or(&[][..], |list| &self.errors[usize::from(list)]);
                 let failure = if failed { Err(self.failure(settled)) } else { Ok(pending.level) };
-                self.composer.lines(&mut conn.outbox, failure.as_ref().copied(), through, errors);
+                let ack = failure.as_ref().copied().map_err(Trouble::Reject);
+                self.composer.lines(&mut conn.outbox, ack, through, errors);
             }
         }
     }
 
-    fn write_outcome(
+    pub(super) fn write_outcome(
         &mut self,
         conn: &mut Conn<M>,
         pending: &Pending,
@@ -88,7 +96,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let receipt = settled.receipt.filter(|_| taken.accepted > 0 && pending.ticket != 0)?;
             let first = receipt.seq + u64::from(taken.first);
             let last = first + u64::from(taken.accepted) - 1;
-            let hash = *self.bays[settled.bay].batch.run(taken.run as usize).hash();
+            let hash = *self.bays[settled.bay].batch.lines()?.run(taken.run as usize).hash();
             Some(ReceiptText { shard: self.config.shard, first, last, segment: receipt.segment, hash })
         });
         let outcome = Outcome {
@@ -104,14 +112,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn failure(&self, settled: Option<&Settled>) -> Reject {
         match settled {
-            Some(Settled { no_space: true, .. }) => {
-                Reject::new(507, "no_space", crate::sink::NotReady::NoSpace.reason())
-            }
+            Some(Settled { no_space: true, .. }) => Reject::new(507, "no_space", NotReady::NoSpace.reason()),
+            _ if self.sink.kafka().is_some() => self.upstream_failure(),
             _ => {
                 let reason = "the device failed under this batch and nothing of it is promised: send again";
                 Reject::new(503, "sink_failed", reason)
             }
         }
+    }
+
+    /// Events that never left for Kafka: it could not be reached.
+    pub(super) fn upstream_failure(&self) -> Reject {
+        let why = self.sink.ready().err();
+        let reason = why.map_or(
+            "Kafka could not be reached for too long and nothing is written: send again",
+            NotReady::reason,
+        );
+        Reject::new(503, "not_ready", reason)
     }
 
     fn note_slow(&mut self, pending: &Pending, taken: &Taken, status: u16, settled: Option<&Settled>) {

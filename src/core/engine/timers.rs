@@ -15,7 +15,7 @@ const LINGER_NS: u64 = 2_000_000_000;
 /// How long a half-received request may hold up a drain.
 const DRAIN_GRACE_NS: u64 = 1_000_000_000;
 /// When a drain closes whatever is left.
-const DRAIN_NS_MAX: u64 = 25_000_000_000;
+pub(super) const DRAIN_NS_MAX: u64 = 25_000_000_000;
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Reads the clocks, and looks after deadlines when it is time. Once at the head of every wake.
@@ -24,6 +24,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         hub.now_ns = hub.clock.now_ns();
         hub.wall_ms = hub.clock.wall_ms();
         hub.composer.set_time(hub.wall_ms);
+        self.tick_upstream();
+        let hub = &mut self.hub;
         if hub.now_ns < hub.next_scan_ns {
             return;
         }
@@ -44,10 +46,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             .then(|| hub.bays[hub.open_bay].batch.opened_ns() + hub.config.policy.linger_ns);
         let busy = hub.metrics.gauges.connections > 0 || hub.draining || lingers;
         let scan = busy.then_some(hub.next_scan_ns);
-        match (seal, scan) {
-            (Some(seal), Some(scan)) => Some(seal.min(scan)),
-            (seal, scan) => seal.or(scan),
-        }
+        let upstream = hub.sink.kafka().and_then(|kafka| kafka.producer().deadline_ns());
+        [seal, scan, upstream].into_iter().flatten().min()
     }
 
     fn scan_deadlines(&mut self) {
@@ -56,6 +56,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         {
             self.fail_open_bay();
         }
+        self.scan_upstream();
         for at in 0..self.conns.len() {
             let (conn, hub) = (&mut self.conns[at], &mut self.hub);
             if !matches!(conn.state, State::Free | State::Closing) {

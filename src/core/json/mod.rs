@@ -10,6 +10,7 @@
 use core::ops::Range;
 
 mod frame;
+pub mod pointer;
 mod reason;
 mod simd;
 mod strict;

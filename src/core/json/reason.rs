@@ -53,6 +53,10 @@ reasons! {
     UNCLOSED_ARRAY "the array of events is not closed"
     AFTER_ARRAY "trailing data after the array of events"
     BETWEEN_EVENTS "expected `,` or `]` after an event"
+    KAFKA_TOO_LARGE "larger than Kafka takes"
+    KAFKA_INVALID_RECORD "refused by Kafka as an invalid record"
+    KAFKA_INVALID_TIMESTAMP "refused by Kafka for its timestamp"
+    KAFKA_REFUSED "refused by Kafka"
 }
 
 impl fmt::Display for Reason {

@@ -86,6 +86,7 @@ fn render(out: &mut String, process: &Process<'_>, answers: &[Answer<'_>]) -> fm
     counters(out, answers)?;
     requests(out, answers)?;
     gauges(out, answers)?;
+    super::kafka::render(out, answers)?;
     stages(out, answers)
 }
 
@@ -151,11 +152,11 @@ fn stages(out: &mut String, answers: &[Answer<'_>]) -> fmt::Result {
     Ok(())
 }
 
-fn answered<'a>(answers: &'a [Answer<'a>]) -> impl Iterator<Item = (u32, &'a ShardSnapshot)> {
+pub(super) fn answered<'a>(answers: &'a [Answer<'a>]) -> impl Iterator<Item = (u32, &'a ShardSnapshot)> {
     answers.iter().filter_map(|answer| Some((answer.shard, answer.snapshot?)))
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+pub(super) fn family(out: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }
 

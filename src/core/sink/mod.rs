@@ -4,12 +4,15 @@
 //! Files are opened, pre-written and retired by a housekeeper that speaks [`Request`] and [`Mail`].
 
 pub mod files;
+pub mod kafka;
 pub mod null;
 pub mod quarantine;
 pub mod segments;
 
 use crate::ack::Ack;
 use crate::batch::Batch;
+use crate::batch::store::Layout;
+use crate::kafka::producer;
 use crate::memory::Memory;
 use crate::segment::header::Hash;
 
@@ -109,7 +112,9 @@ pub enum Sealed {
     Settled,
     /// Write this, then say how it ended.
     Write(Extent),
-    /// No file is ready; the batch stays open.
+    /// So many batches are with the Kafka producer: settled when each of them has its outcome.
+    Sent(u32),
+    /// No file is ready, or no broker; the batch stays open.
     NoFile,
 }
 
@@ -120,6 +125,8 @@ pub enum NotReady {
     NoFile,
     /// The device is full.
     NoSpace,
+    /// Kafka cannot be written to now.
+    Upstream(producer::NotReady),
 }
 
 impl NotReady {
@@ -132,6 +139,7 @@ impl NotReady {
             NotReady::NoSpace => {
                 "no space left for segments: free space on the data directory's device and retry"
             }
+            NotReady::Upstream(why) => kafka::reason(why),
         }
     }
 }
@@ -151,6 +159,25 @@ pub trait Sink {
     fn strongest(&self) -> Ack;
     /// Whether it takes events.
     fn ready(&self) -> Result<(), NotReady>;
+    /// The level that its events will have reached when one of `asked` is told so: stronger where a stronger one
+    /// comes at the same time.
+    fn reached(&self, asked: Ack) -> Ack {
+        asked
+    }
+    /// How it wants events laid out.
+    fn layout(&self) -> Layout {
+        Layout::Lines
+    }
+    /// The Kafka sink, if it is this one.
+    #[inline]
+    fn kafka(&self) -> Option<&kafka::KafkaSink> {
+        None
+    }
+    /// The Kafka sink, to be moved.
+    #[inline]
+    fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
+        None
+    }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
     /// The sealed batch is written (and flushed, if that was asked).
@@ -175,6 +202,8 @@ pub enum AnySink {
     Null(null::NullSink),
     /// Segment files.
     Segments(segments::SegmentSink),
+    /// Kafka.
+    Kafka(alloc::boxed::Box<kafka::KafkaSink>),
 }
 
 macro_rules! each {
@@ -182,6 +211,7 @@ macro_rules! each {
         match $self {
             AnySink::Null($sink) => $do,
             AnySink::Segments($sink) => $do,
+            AnySink::Kafka($sink) => $do,
         }
     };
 }
@@ -192,6 +222,20 @@ impl Sink for AnySink {
     }
     fn ready(&self) -> Result<(), NotReady> {
         each!(self, sink => sink.ready())
+    }
+    fn reached(&self, asked: Ack) -> Ack {
+        each!(self, sink => sink.reached(asked))
+    }
+    fn layout(&self) -> Layout {
+        each!(self, sink => sink.layout())
+    }
+    #[inline]
+    fn kafka(&self) -> Option<&kafka::KafkaSink> {
+        if let AnySink::Kafka(sink) = self { Some(sink) } else { None }
+    }
+    #[inline]
+    fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
+        if let AnySink::Kafka(sink) = self { Some(sink) } else { None }
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))

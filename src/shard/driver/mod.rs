@@ -3,6 +3,7 @@
 //! ```text
 //!   sockets ─▶ receive ─┐                       ┌─▶ next_send   ─▶ sockets
 //!   files   ─▶ io_done ─┼─▶ Logic (the engine) ─┼─▶ next_io     ─▶ files
+//!   peers   ─▶ peer_…  ─┤                       ├─▶ next_dial … ─▶ peers
 //!   mailbox ─▶ mail    ─┘                       ├─▶ next_request ─▶ housekeeper
 //!                                               └─▶ next_action
 //! ```
@@ -12,12 +13,13 @@
 //! anything about events; neither is seen by the logic.
 
 pub mod glommio;
+pub mod peer;
 pub mod uring;
 
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
@@ -28,12 +30,13 @@ use std::time::Duration;
 
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
 pub use crate::sys::ring::Buffers;
+use peer::{PeerId, PeerSend};
 
 /// One shard's logic, as a driver moves it. Calls never block and never wait.
 ///
 /// A driver, each time it wakes, calls `tick`, then tells what happened (`open`, `receive`, `receive_end`, `fail`,
-/// `sent`, `io_done`, `mail`, `released`), then calls `run`, then takes what is to be done (`next_action`,
-/// `next_io`, `next_request`, `next_send`) until there is none. It may take what is to be done, and begin with
+/// `sent`, `io_done`, `mail`, `released`, and of peers), then calls `run`, then takes what is to be done
+/// (`next_action`, `next_io`, `next_request`, `next_send`, and for peers) until there is none. It may take what is to be done, and begin with
 /// `tick` again, before it has told everything.
 pub trait Logic {
     /// What it asks of the housekeeper.
@@ -77,6 +80,41 @@ pub trait Logic {
     fn drain(&mut self);
     /// Whether that is done and every connection was released. It may have last requests then.
     fn is_drained(&mut self) -> bool;
+
+    /// An outgoing connection to be made, under a number that is free: never used, or released. See [`peer`].
+    fn next_dial(&mut self) -> Option<(PeerId, SocketAddr)> {
+        None
+    }
+    /// How that ended: connected, or the positive error number, after which it is to be hung up.
+    fn dialed(&mut self, peer: PeerId, result: Result<(), i32>) {
+        let _ = (peer, result);
+    }
+    /// Bytes came from a peer; all are consumed or copied on return.
+    fn peer_receive(&mut self, peer: PeerId, data: &mut [u8]) {
+        let _ = (peer, data);
+    }
+    /// The peer ended the connection (0) or it broke (the positive error number): to be hung up. Told once. A
+    /// send that was in flight may still be told as sent.
+    fn peer_lost(&mut self, peer: PeerId, code: i32) {
+        let _ = (peer, code);
+    }
+    /// Bytes, at least one, for a connected peer that has none in flight, in place until `peer_sent` or
+    /// `peer_released`; not until `peer_lost`.
+    fn next_peer_send(&mut self) -> Option<PeerSend<'_>> {
+        None
+    }
+    /// So many of them left, from the first on; the rest is to be given again.
+    fn peer_sent(&mut self, peer: PeerId, bytes: usize) {
+        let _ = (peer, bytes);
+    }
+    /// A peer to be given up, in whatever state it is. Only `peer_released` follows.
+    fn next_hang_up(&mut self) -> Option<PeerId> {
+        None
+    }
+    /// Nothing is in flight any more, and the number is free.
+    fn peer_released(&mut self, peer: PeerId) {
+        let _ = peer;
+    }
 }
 
 /// How long accepting rests when the process or the system has no descriptor left.
@@ -321,6 +359,8 @@ impl Drop for Working {
     }
 }
 
+#[cfg(test)]
+mod peer_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -96,6 +96,23 @@ pub struct Ingest {
     pub all_or_nothing: bool,
     /// `Prefer: return=minimal`
     pub minimal: bool,
+    /// What `Ringmill-Key` says.
+    pub key: Key,
+}
+
+/// Where a request's key stands in its head; small, for every request is moved about and few have one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    at: u16,
+    len: u16,
+}
+
+impl Key {
+    /// The key's place inside the buffer; `None` when it is absent or empty.
+    pub fn range(self) -> Option<Range<usize>> {
+        let at = usize::from(self.at);
+        (self.len > 0).then_some(at..at + usize::from(self.len))
+    }
 }
 
 /// Finds requests in one connection's bytes. Holds positions only, relative to the buffer's front.

@@ -29,7 +29,14 @@ fn frames(number: u32, input: &[u8]) -> Vec<Frame> {
 }
 
 fn plain() -> Ingest {
-    Ingest { stream: None, format: Format::Sniff, ack: None, all_or_nothing: false, minimal: false }
+    Ingest {
+        stream: None,
+        format: Format::Sniff,
+        ack: None,
+        all_or_nothing: false,
+        minimal: false,
+        key: Key::default(),
+    }
 }
 
 fn frame(action: Action, body: &[u8]) -> Frame {

@@ -7,6 +7,8 @@
 //! It copies replies and commits, where [`uring`](super::uring) hands the kernel the logic's own bytes, and
 //! takes two descriptors for a connection.
 
+mod peers;
+
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
@@ -27,6 +29,7 @@ use crate::core::engine::{Action, ConnId, IoStep, Protocol};
 use crate::core::memory::Clock;
 use crate::sys::adopt;
 use crate::sys::clock::MonotonicClock;
+use peers::Peer;
 
 /// Wakes the one task that waits for it.
 #[derive(Default)]
@@ -78,6 +81,8 @@ struct Shared<L> {
     /// None once it was returned.
     logic: RefCell<Option<L>>,
     conns: RefCell<Vec<Option<Rc<Conn>>>>,
+    /// By their numbers; empty until one is dialed.
+    peers: RefCell<Vec<Option<Rc<Peer>>>>,
     /// Something happened: the pump has to look.
     bell: Signal,
     draining: Cell<bool>,
@@ -109,6 +114,7 @@ pub async fn drive<L: Logic + 'static>(logic: L, edges: Edges<L>) -> io::Result<
     let shared = Rc::new(Shared {
         logic: RefCell::new(Some(logic)),
         conns: RefCell::new((0..bounds.connections_max).map(|_| None).collect()),
+        peers: RefCell::default(),
         bell: Signal::default(),
         draining: Cell::new(false),
         buffer_bytes: bounds.buffers.bytes as usize,
@@ -148,6 +154,7 @@ pub async fn drive<L: Logic + 'static>(logic: L, edges: Edges<L>) -> io::Result<
     mail.cancel().await;
     files.close().await;
     let mut logic = shared.logic.take().expect("only this takes it");
+    peers::end(&shared).await;
     while let Some(request) = logic.next_request() {
         requests(request);
     }
@@ -195,6 +202,7 @@ fn pump<L: Logic + 'static>(
             };
             glommio::spawn_local(commit(shared.clone(), files.clone(), job)).detach();
         }
+        idle &= !peers::serve(shared, logic);
         while let Some(request) = logic.next_request() {
             requests(request);
         }

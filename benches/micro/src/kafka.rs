@@ -1,0 +1,124 @@
+//! Stages of the Kafka sink: events of 300 bytes to record batches, and those into a request.
+//!
+//! Everything is of one commit of [`EVENTS`] events. Those without a key go to one partition, those with one to
+//! [`PARTITIONS`].
+use crate::Work;
+use ringmill_core::kafka::arena::{ArenaLimits, RecordArena};
+use ringmill_core::kafka::batch::Stamp;
+use ringmill_core::kafka::compress::{Compress, Lz4};
+use ringmill_core::kafka::partition::{Partitioner, Spread};
+use ringmill_core::kafka::produce::{ProduceBatch, ProduceFrame, ProduceHead, TopicRef};
+use std::hint::black_box;
+
+/// Events of a commit.
+const EVENTS: usize = 1000;
+/// Bytes of each: what the sink's aims are stated for.
+const EVENT_BYTES: usize = 300;
+const PARTITIONS: u32 = 12;
+const ARENA_BYTES: usize = 1 << 20;
+const NOW_MS: i64 = 1_795_219_200_000;
+
+/// The lines' text in pieces of one length.
+fn events(lines: &[&[u8]]) -> Vec<Vec<u8>> {
+    let text: Vec<u8> = lines.concat().into_iter().cycle().take(EVENTS * EVENT_BYTES).collect();
+    text.chunks(EVENT_BYTES).map(<[u8]>::to_vec).collect()
+}
+
+fn arena() -> RecordArena<Vec<u8>> {
+    RecordArena::new(vec![0; ARENA_BYTES], vec![0; ARENA_BYTES], ArenaLimits::default())
+}
+
+fn append(arena: &mut RecordArena<Vec<u8>>, partitioner: &mut Partitioner, events: &[Vec<u8>], keyed: bool) {
+    for (event, now_ms) in events.iter().zip(NOW_MS..) {
+        let key = keyed.then_some(&event[..8]);
+        let partition = partitioner.choose(key, event.len(), PARTITIONS, |_| true).expect("there are some");
+        arena
+            .append(partition, key, &[], now_ms, black_box(event), false)
+            .expect("the arena is large enough");
+    }
+}
+
+fn partitioner() -> Partitioner {
+    // More than a commit, so that it goes to one partition.
+    Partitioner::new(Spread::Sticky { bytes: 1 << 40 }, 1)
+}
+
+fn seal(arena: &mut RecordArena<Vec<u8>>, compressor: Option<&mut dyn Compress>) -> usize {
+    arena.seal(compressor);
+    let mut bytes = 0;
+    for slot in arena.slots() {
+        arena.stamp(slot, Stamp { producer_id: 4000, epoch: 1, sequence: 77 });
+        bytes += black_box(arena.batch_bytes(slot)).1.len();
+    }
+    bytes
+}
+
+/// Events without a key into the arena: the copy that they meet.
+pub fn record(lines: &[&[u8]]) -> Work {
+    let (events, mut arena, mut partitioner) = (events(lines), arena(), partitioner());
+    Box::new(move || {
+        arena.clear();
+        append(&mut arena, &mut partitioner, &events, false);
+        arena.events() as usize
+    })
+}
+
+/// Events with a key, whose partitions take turns.
+pub fn record_keyed(lines: &[&[u8]]) -> Work {
+    let (events, mut arena, mut partitioner) = (events(lines), arena(), partitioner());
+    Box::new(move || {
+        arena.clear();
+        append(&mut arena, &mut partitioner, &events, true);
+        arena.events() as usize
+    })
+}
+
+fn sealed(lines: &[&[u8]], keyed: bool, mut lz4: Option<Lz4>) -> Work {
+    let mut arena = arena();
+    append(&mut arena, &mut partitioner(), &events(lines), keyed);
+    let raw = arena.len();
+    Box::new(move || {
+        let bytes = seal(&mut arena, lz4.as_mut().map(|lz4| lz4 as &mut dyn Compress));
+        assert!(if lz4.is_some() { bytes < raw } else { bytes == raw });
+        EVENTS
+    })
+}
+
+/// Header and checksum of a batch that is sent from where it lies.
+pub fn seal_plain(lines: &[&[u8]]) -> Work {
+    sealed(lines, false, None)
+}
+
+/// The same after gathering.
+pub fn seal_keyed(lines: &[&[u8]]) -> Work {
+    sealed(lines, true, None)
+}
+
+/// The same after compressing.
+pub fn seal_lz4(lines: &[&[u8]]) -> Work {
+    sealed(lines, false, Some(Lz4::new()))
+}
+
+/// A Produce request around the largest number of batches.
+pub fn frame(_: &[&[u8]]) -> Work {
+    let mut arena = arena();
+    let batches = ringmill_core::kafka::produce::BATCHES_MAX as u32;
+    (0..batches).for_each(|partition| {
+        arena.append(partition, None, &[], NOW_MS, b"{}", false).expect("the arena is large enough");
+    });
+    arena.seal(None);
+    let mut frame = ProduceFrame::new();
+    Box::new(move || {
+        let head = ProduceHead { version: 12, correlation: 7, client_id: "ringmill", timeout_ms: 30_000 };
+        let mut asked = [None; ringmill_core::kafka::produce::BATCHES_MAX];
+        for (place, batch) in asked.iter_mut().zip(arena.batches()) {
+            let topic = TopicRef::Name(b"events");
+            let (partition, slot) = (batch.partition as i32, batch.slot);
+            *place = Some(ProduceBatch { topic, partition, slot, bytes: batch.bytes });
+        }
+        let asked = asked.map(|batch| batch.expect("one for each"));
+        let bytes = frame.encode(black_box(&head), &asked).expect("it can be framed");
+        assert!(bytes > frame.framing().len());
+        asked.len()
+    })
+}

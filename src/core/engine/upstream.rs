@@ -1,0 +1,211 @@
+//! The Kafka side of a shard: what the edge moves, and what its batches' outcomes make of a commit.
+//!
+//! On each wake, behind `tick`, the edge tells [`Upstream::producer`] what its links brought (`handle`) and calls
+//! [`Engine::poll_upstream`]; behind `next_io`, which seals, it takes the producer's commands until there is none.
+//! For a `Produce` command it calls [`Upstream::freeze`] for each slot, then frames the request around
+//! [`Engine::upstream_batch`]. Bytes stay in place from `freeze` on as long as the commit is in flight; while the
+//! kernel reads them (also on a link that was given up) the edge holds the commit with [`Upstream::pin`], for
+//! outcomes do not wait for sends.
+use super::bay::Bay;
+use super::partial::flaw;
+use super::settle::Settled;
+use super::timers::DRAIN_NS_MAX;
+use super::{Engine, Hub};
+use crate::ack::Ack;
+use crate::batch::fate::Sum;
+use crate::batch::ledger::{Standing, Ticket};
+use crate::batch::store::Records;
+use crate::json::{Reason as Flaw, Scanner};
+use crate::kafka::arena::{RecordArena, Slot};
+use crate::kafka::producer::Producer;
+use crate::memory::{Clock, Memory};
+use crate::metrics::Stage;
+use crate::sink::Sink;
+use crate::sink::kafka::{KafkaSink, Returned};
+
+/// How long before the end of a drain the last batches are given up, so that their senders still hear of it.
+const CUT_SHORT_NS: u64 = 1_000_000_000;
+
+/// A Kafka sink's moving parts.
+pub struct Upstream<'a, M> {
+    /// Who leads, what is to be sent, what became of it. Its outcomes are the engine's to take.
+    pub producer: &'a mut Producer,
+    /// The records of the commit in flight; its slots are the producer's.
+    pub records: Option<&'a mut RecordArena<M>>,
+    /// The engine's time: that of its last `tick`.
+    pub now_ns: u64,
+    pins: Option<&'a mut u32>,
+}
+
+impl<M: Memory> Upstream<'_, M> {
+    /// Writes the header of a batch that a `Produce` command names, unless it was sent before under the same
+    /// stamp: then its bytes are frozen. False: the slot is none that is to be sent.
+    pub fn freeze(&mut self, slot: Slot) -> bool {
+        let (Some(stamp), Some(records)) = (self.producer.stamp(slot), self.records.as_mut()) else {
+            return false;
+        };
+        if !self.producer.is_retry(slot) {
+            records.stamp(slot, stamp);
+        }
+        true
+    }
+
+    /// The kernel was given bytes of the commit in flight: they stay where they are until [`Upstream::unpin`].
+    pub fn pin(&mut self) {
+        if let Some(pins) = self.pins.as_mut() {
+            **pins += 1;
+        }
+    }
+
+    /// The kernel is done with what one `pin` was for. Call [`Engine::poll_upstream`] afterwards.
+    pub fn unpin(&mut self) {
+        if let Some(pins) = self.pins.as_mut() {
+            debug_assert!(**pins > 0, "as many as pins");
+            **pins = pins.saturating_sub(1);
+        }
+    }
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
+    /// What is to be moved when the sink is Kafka; `None` for every other.
+    pub fn upstream(&mut self) -> Option<Upstream<'_, M>> {
+        let hub = &mut self.hub;
+        let now_ns = hub.now_ns;
+        let producer = hub.sink.kafka_mut()?.producer_mut();
+        let flight = hub.flight.as_mut().filter(|flight| flight.sent);
+        let (records, pins) = match flight {
+            Some(flight) => {
+                let records = hub.bays[flight.bay].batch.records_mut();
+                (records.map(|records| &mut records.arena), Some(&mut flight.pins))
+            }
+            None => (None, None),
+        };
+        Some(Upstream { producer, records, now_ns, pins })
+    }
+
+    /// Header and records of a frozen batch of the commit in flight.
+    pub fn upstream_batch(&self, slot: Slot) -> Option<(&[u8], &[u8])> {
+        let flight = self.hub.flight.as_ref().filter(|flight| flight.sent)?;
+        self.hub.bays[flight.bay].batch.records().map(|records| records.arena.batch_bytes(slot))
+    }
+
+    /// Has the producer look at the time.
+    pub(super) fn tick_upstream(&mut self) {
+        let now_ns = self.hub.now_ns;
+        let Some(kafka) = self.hub.sink.kafka_mut() else { return };
+        if kafka.producer().deadline_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            kafka.producer_mut().tick(now_ns);
+            self.poll_upstream();
+        }
+    }
+
+    /// Four times a second: what only time tells, and the end of a drain.
+    pub(super) fn scan_upstream(&mut self) {
+        let closed = self.free.len() == self.conns.len();
+        let hub = &mut self.hub;
+        let (now_ns, draining, since_ns) = (hub.now_ns, hub.draining, hub.drain_since_ns);
+        let rests = hub.flight.is_none() && hub.bay_is_empty();
+        let Some(kafka) = hub.sink.kafka_mut() else { return };
+        // A topic that becomes writable does not always show in what is cheap to watch.
+        hub.freed |= !hub.blocked.is_empty();
+        if draining && (closed && rests || now_ns.saturating_sub(since_ns) > DRAIN_NS_MAX - CUT_SHORT_NS) {
+            kafka.cut_short(now_ns);
+            self.poll_upstream();
+        }
+    }
+
+    /// Takes the producer's outcomes; answers those who wait when the last of a commit has come. Call it whenever
+    /// the producer was told something, and when a pin was taken back.
+    pub fn poll_upstream(&mut self) {
+        let hub = &mut self.hub;
+        if hub.sink.kafka().is_none() {
+            return;
+        }
+        hub.note_readiness();
+        hub.take_outcomes();
+        match &self.hub.flight {
+            Some(flight) if flight.settled => self.land(),
+            Some(flight) if flight.sent && flight.is_done() => self.finish_commit(),
+            _ => {}
+        }
+    }
+}
+
+impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    /// Who was turned away because no broker could be reached may try again when one can.
+    fn note_readiness(&mut self) {
+        let ready = self.sink.ready().is_ok();
+        let version = self.sink.kafka().map_or(0, KafkaSink::version);
+        let news = ready && !self.upstream_ready || version != self.upstream_version;
+        self.freed |= news && !self.blocked.is_empty();
+        if ready {
+            self.stuck_since_ns = None;
+        }
+        (self.upstream_ready, self.upstream_version) = (ready, version);
+    }
+
+    fn take_outcomes(&mut self) {
+        let Some(flight) = self.flight.as_mut().filter(|flight| flight.sent) else { return };
+        let [even, odd] = &mut self.bays;
+        let (bay, open) = if flight.bay == 0 { (even, odd) } else { (odd, even) };
+        let (Some(kafka), Some(records)) = (self.sink.kafka_mut(), bay.batch.records_mut()) else { return };
+        while let Some((slot, outcome)) = kafka.producer_mut().next_outcome() {
+            match kafka.take_outcome(records, slot, outcome, self.now_ns) {
+                Returned::Done => flight.awaits -= 1,
+                Returned::Split => flight.awaits += 1,
+                Returned::Refused => {
+                    flight.awaits -= 1;
+                    if self.quarantine.is_some() {
+                        flight.kept_late += keep_refused(records, slot, open);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every batch of a commit has its outcome: what was written is acknowledged, the rest goes by its fate.
+    pub(super) fn commit_answered(&mut self, ticket: Ticket, settled: &Settled) {
+        if self.ledger.standing(ticket, Ack::Written) == Standing::Waiting {
+            self.ledger.settle_written(ticket);
+        }
+        self.ledger.settle_durable(ticket);
+        let bay = &self.bays[settled.bay];
+        let (events, requests) = (bay.batch.events(), u64::from(bay.requests));
+        let kept = self.flight.as_ref().map_or(0, |flight| flight.kept_late);
+        let sum = bay.batch.records().map_or(Sum::default(), |records| records.fates.sum(0..events));
+        let lost = sum.not_written + sum.possibly_written;
+        let (raw, sent) = self.sink.kafka_mut().map_or((0, 0), |kafka| kafka.take_bytes());
+        let counters = &mut self.metrics.counters;
+        counters.events_stored += u64::from(events - lost - sum.refused);
+        counters.events_shed += u64::from(lost);
+        counters.events_rejected += u64::from(sum.refused - kept);
+        if self.quarantine.is_some() {
+            counters.quarantine_dropped += u64::from(sum.refused - kept);
+        }
+        counters.bytes_stored += raw;
+        counters.bytes_written += sent;
+        counters.commits += 1;
+        counters.commit_failures += u64::from(lost > 0);
+        let gauges = &mut self.metrics.gauges;
+        // What the quarantine took is in its commit now.
+        gauges.events_in_flight -= u64::from(events - kept);
+        if raw > 0 {
+            let rate = raw.saturating_mul(1_000_000_000) / settled.sink_ns.max(1);
+            gauges.drain_bytes_per_s = (gauges.drain_bytes_per_s * 7 + rate) / 8;
+        }
+        self.metrics.stages.record_n(Stage::Sink, settled.sink_ns, requests);
+    }
+}
+
+/// Hands the events of a refused batch to the quarantine of the open bay; returns how many it took. Their index is
+/// that in the commit, for their requests may have been answered.
+#[cold]
+fn keep_refused<M: Memory>(records: &Records<M>, slot: Slot, open: &mut Bay<M>) -> u32 {
+    let mut kept = 0;
+    for (event, value) in records.arena.values_of(slot) {
+        let why = records.fates.of(event).map_or(Flaw::KAFKA_REFUSED, |failure| flaw(failure.reason));
+        kept += u32::from(open.refused.append(value, event, 0, why.as_str()));
+    }
+    open.kept += kept;
+    kept
+}

@@ -1,0 +1,191 @@
+//! Where an event goes and what goes with it: topic, key, time, headers. Values, and how they are read.
+use super::time::unix_ms;
+use crate::json::MAX_EVENT_BYTES;
+use crate::json::pointer::{Pointer, Unescaped};
+use crate::kafka::batch::RecordHeader;
+use crate::segment::header::StreamName;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Headers that a record may have: stream, id and six of the configuration's.
+pub const HEADERS_MAX: usize = 8;
+
+/// Where events go, and what goes with them.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Which topic.
+    pub topic: TopicFrom,
+    /// Which key.
+    pub key: KeyFrom,
+    /// Which time.
+    pub time: TimeFrom,
+    /// Which headers.
+    pub headers: HeaderRules,
+}
+
+/// Which topic.
+#[derive(Clone, Debug)]
+pub enum TopicFrom {
+    /// This one.
+    Fixed(String),
+    /// That of the stream's name behind a prefix; a stream becomes a topic when it is first seen, up to the
+    /// producer's `topics_max`.
+    Stream {
+        /// Before the name; may be empty.
+        prefix: String,
+    },
+}
+
+/// Which key.
+#[derive(Clone, Debug)]
+pub enum KeyFrom {
+    /// None.
+    None,
+    /// What the request's `Ringmill-Key` says, for all of its events; none without one.
+    Header,
+    /// The value at this place of the event: a string without its quotes and escapes, anything else as it stands;
+    /// none if it is absent or null.
+    Pointer(Pointer),
+}
+
+/// Which time.
+#[derive(Clone, Debug)]
+pub enum TimeFrom {
+    /// When it came.
+    Arrival,
+    /// The value at this place of the event, as [`unix_ms`] reads it; when it came if that is no time.
+    Pointer(Pointer),
+}
+
+/// Which headers a record has, by name.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderRules {
+    /// The stream's name, under this.
+    pub stream: Option<String>,
+    /// The event's id, shard and sequence number with a colon between, under this.
+    pub event_id: Option<String>,
+    /// Others: name and value.
+    pub extra: Vec<(String, String)>,
+}
+
+impl Routing {
+    /// Everything to one topic, without key and headers, at the time it came.
+    pub fn fixed(topic: &str) -> Routing {
+        Routing {
+            topic: TopicFrom::Fixed(topic.into()),
+            key: KeyFrom::None,
+            time: TimeFrom::Arrival,
+            headers: HeaderRules::default(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let HeaderRules { stream, event_id, extra } = &self.headers;
+        let headers = usize::from(stream.is_some()) + usize::from(event_id.is_some()) + extra.len();
+        if headers > HEADERS_MAX {
+            return Err("a record has at most eight headers, those for stream and id included: name fewer");
+        }
+        Ok(())
+    }
+
+    /// The time of an event that came at `wall_ms`.
+    #[inline]
+    pub(super) fn time_ms(&self, event: &[u8], wall_ms: u64) -> i64 {
+        match &self.time {
+            TimeFrom::Arrival => wall_ms as i64,
+            TimeFrom::Pointer(pointer) => pointer.find(event).and_then(unix_ms).unwrap_or(wall_ms as i64),
+        }
+    }
+
+    /// The key of an event; `scratch` holds it where it stands nowhere as it is.
+    #[inline]
+    pub(super) fn key<'k>(
+        &self,
+        event: &'k [u8],
+        of_request: Option<&'k [u8]>,
+        scratch: &'k mut Vec<u8>,
+    ) -> Option<&'k [u8]> {
+        match &self.key {
+            KeyFrom::None => None,
+            KeyFrom::Header => of_request,
+            KeyFrom::Pointer(pointer) => match pointer.find(event)? {
+                b"null" => None,
+                [b'"', text @ .., b'"'] if memchr::memchr(b'\\', text).is_none() => Some(text),
+                [b'"', text @ .., b'"'] => {
+                    scratch.clear();
+                    scratch.extend(Unescaped::of(text));
+                    Some(scratch)
+                }
+                other => Some(other),
+            },
+        }
+    }
+
+    /// Room for one key with escapes: no longer than its event.
+    pub(super) fn scratch(&self) -> Vec<u8> {
+        let keyed = matches!(self.key, KeyFrom::Pointer(_));
+        Vec::with_capacity(if keyed { MAX_EVENT_BYTES } else { 0 })
+    }
+}
+
+/// `shard:sequence`, as a header says it.
+pub(super) struct EventId {
+    text: [u8; 32],
+    len: usize,
+}
+
+impl EventId {
+    pub(super) fn new(shard: u32, sequence: u64) -> EventId {
+        let mut id = EventId { text: [0; 32], len: 0 };
+        let mut digits = itoa::Buffer::new();
+        id.put(digits.format(shard).as_bytes());
+        id.put(b":");
+        id.put(digits.format(sequence).as_bytes());
+        id
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.text[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+/// The headers of one record.
+pub(super) struct Headers<'a> {
+    list: [RecordHeader<'a>; HEADERS_MAX],
+    len: usize,
+}
+
+impl<'a> Headers<'a> {
+    #[inline]
+    pub(super) fn new(rules: &'a HeaderRules, stream: &'a StreamName, id: &'a EventId) -> Headers<'a> {
+        let mut headers = Headers { list: [(&[], &[]); HEADERS_MAX], len: 0 };
+        if let Some(name) = &rules.stream {
+            headers.put(name, stream.as_bytes());
+        }
+        if let Some(name) = &rules.event_id {
+            headers.put(name, id.as_bytes());
+        }
+        rules.extra.iter().for_each(|(name, value)| headers.put(name, value.as_bytes()));
+        headers
+    }
+
+    fn put(&mut self, name: &'a str, value: &'a [u8]) {
+        self.list[self.len] = (name.as_bytes(), value);
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[RecordHeader<'a>] {
+        &self.list[..self.len]
+    }
+
+    /// Bytes of names and values.
+    pub(super) fn bytes(&self) -> usize {
+        self.as_slice().iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}

@@ -1,0 +1,273 @@
+//! The Kafka side of a shard: between the engine's upstream, the links to brokers, and the helpers.
+//!
+//! ```text
+//!  engine.upstream() ── commands ─▶ Links ─▶ driver ─▶ brokers
+//!         ▲                          │ ▲
+//!         └──── inputs, pins ────────┘ └── solutions ── Helpers (names, keys)
+//! ```
+//!
+//! It passes on and decides nothing. What it sees to: that commands are taken whenever the producer may have some,
+//! that a commit stays where it is while the kernel may read it, and that outcomes are taken at once.
+use super::driver::peer::{PeerId, PeerSend};
+use super::driver::{Message, Sender};
+use super::{Core, Shard};
+use crate::config::kafka::{Address, KafkaPlan};
+use crate::core::engine::Upstream;
+use crate::core::kafka::arena::{RecordArena, Slot};
+use crate::core::kafka::batch::Stamp;
+use crate::core::kafka::compress::{Codec, Compress, Lz4};
+use crate::core::kafka::producer::{self, Producer};
+use crate::core::memory::Clock;
+use crate::core::sink::kafka::{KafkaSink, Settings};
+use crate::log;
+use crate::sink::kafka::resolve::Helpers;
+use crate::sink::kafka::sasl::Credentials;
+use crate::sink::kafka::tls::Tls;
+use crate::sink::kafka::zstd::Zstd;
+use crate::sink::kafka::{Batches, LinkSettings, Links};
+use crate::sys::clock::MonotonicClock;
+use crate::sys::mapping::Mapping;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+
+/// A failure that was logged is not logged again for so long, so that a broker that is down costs two lines a
+/// minute and not one for each attempt.
+const SAME_FAILURE_NS: u64 = 30_000_000_000;
+/// Failures told apart for that.
+const FAILURES_KNOWN: usize = 16;
+
+/// What a shard needs to reach Kafka; the same for all of them.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where.
+    pub address: Address,
+    /// How.
+    pub plan: KafkaPlan,
+    /// TLS, if it is wanted.
+    pub tls: Option<Tls>,
+    /// Credentials, if they are wanted.
+    pub credentials: Option<Credentials>,
+    /// Threads for what takes long.
+    pub helpers: Helpers,
+}
+
+impl Setup {
+    /// Reads what the plan names, and starts the helpers.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn new(address: &Address, plan: &KafkaPlan) -> Result<Setup, String> {
+        Ok(Setup {
+            address: address.clone(),
+            tls: plan.tls.as_ref().map(Tls::load).transpose()?,
+            credentials: plan.sasl.as_ref().map(|sasl| sasl.credentials()).transpose()?,
+            helpers: Helpers::start().map_err(|error| format!("cannot start a thread for Kafka: {error}"))?,
+            plan: plan.clone(),
+        })
+    }
+
+    /// The sink that the engine of that shard is given.
+    ///
+    /// # Errors
+    /// What of the settings cannot be had.
+    pub fn sink(&self, shard: u32) -> Result<KafkaSink, &'static str> {
+        let plan = &self.plan;
+        let ns = |duration: std::time::Duration| duration.as_nanos() as u64;
+        // Shards must not back off and choose partitions in step.
+        let seed = RandomState::new().hash_one(std::process::id());
+        let bootstrap = self.address.brokers.len() as u16;
+        let [brokers, topics, partitions] =
+            [plan.brokers_max, plan.topics_max, plan.partitions_max].map(|max| max as usize);
+        let producer = producer::Settings {
+            delivery_timeout_ns: ns(plan.delivery_timeout),
+            request_timeout_ns: ns(plan.request_timeout),
+            allow_create: plan.create_topics,
+            ..producer::Settings::new(bootstrap, brokers, topics, partitions, seed)
+        };
+        let settings = Settings {
+            producer,
+            arena: plan.arena(),
+            spread: plan.spread,
+            compress: compress(plan.codec)?,
+            routing: plan.routing(&self.address),
+            shard,
+            first_sequence: MonotonicClock.wall_ms() * 1_000_000,
+        };
+        KafkaSink::new(settings, MonotonicClock.now_ns())
+    }
+
+    /// The links of one shard, which `mail` leads to.
+    pub fn edge(self, mail: Sender<Shard>) -> Edge {
+        let brokers_max = self.plan.brokers_max as usize;
+        let settings = LinkSettings {
+            brokers: self.address.brokers,
+            client_id: self.plan.client_id.clone(),
+            tls: self.tls,
+            sasl: self.credentials,
+            produce_timeout_ms: self.plan.produce_timeout().as_millis() as i32,
+        };
+        Edge {
+            links: Links::new(settings, brokers_max),
+            helpers: self.helpers,
+            mail,
+            pinned: false,
+            told: Vec::with_capacity(FAILURES_KNOWN),
+        }
+    }
+}
+
+fn compress(codec: Codec) -> Result<Option<Box<dyn Compress>>, &'static str> {
+    Ok(match codec {
+        Codec::None => None,
+        Codec::Lz4 => Some(Box::new(Lz4::new())),
+        Codec::Zstd => Some(Box::new(Zstd::new().ok_or("there is no memory for zstd")?)),
+    })
+}
+
+/// See the module.
+pub struct Edge {
+    links: Links,
+    helpers: Helpers,
+    mail: Sender<Shard>,
+    /// The commit in flight is held for the kernel.
+    pinned: bool,
+    /// What was logged, and when.
+    told: Vec<(String, u64)>,
+}
+
+/// The records of the commit in flight, if there is one.
+struct InFlight<'a>(Option<&'a mut RecordArena<Mapping>>);
+
+impl Batches for InFlight<'_> {
+    fn stamp(&mut self, slot: u32, stamp: Stamp) {
+        if let Some(records) = &mut self.0 {
+            records.stamp(Slot(slot), stamp);
+        }
+    }
+    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
+        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(Slot(slot)))
+    }
+}
+
+impl Batches for Core {
+    fn stamp(&mut self, slot: u32, stamp: Stamp) {
+        if let Some(records) = self.upstream().and_then(|upstream| upstream.records) {
+            records.stamp(Slot(slot), stamp);
+        }
+    }
+    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
+        self.upstream_batch(Slot(slot)).unwrap_or((&[], &[]))
+    }
+}
+
+impl Edge {
+    /// Tells the links something that the producer hears of, and takes what came of it.
+    fn tell(&mut self, core: &mut Core, tell: impl FnOnce(&mut Links, u64, &mut Producer)) {
+        let Some(upstream) = core.upstream() else { return };
+        tell(&mut self.links, upstream.now_ns, upstream.producer);
+        self.settle(core);
+    }
+
+    /// Carries out what the producer commands.
+    fn obey(&mut self, core: &mut Core) {
+        let Some(Upstream { producer, records, now_ns, .. }) = core.upstream() else { return };
+        self.links.obey(now_ns, producer, &mut InFlight(records));
+        self.settle(core);
+    }
+
+    fn settle(&mut self, core: &mut Core) {
+        let Some(mut upstream) = core.upstream() else { return };
+        let now_ns = upstream.now_ns;
+        let borrows = self.links.borrows_batches();
+        if borrows != self.pinned {
+            self.pinned = borrows;
+            if borrows { upstream.pin() } else { upstream.unpin() }
+        }
+        core.poll_upstream();
+        while let Some((id, task)) = self.links.next_task() {
+            let mail = self.mail.clone();
+            self.helpers.ask(task, move |solution| {
+                let solved = move |shard: &mut Shard| shard.solved(id, solution);
+                // A shard that has ended waits for nothing.
+                let _ = mail.send(Message::Ask(Box::new(solved)));
+            });
+        }
+        while let Some(failure) = self.links.next_failure() {
+            self.log(now_ns, failure);
+        }
+    }
+
+    fn log(&mut self, now_ns: u64, failure: String) {
+        self.told.retain(|(_, at_ns)| now_ns.saturating_sub(*at_ns) < SAME_FAILURE_NS);
+        if self.told.iter().any(|(text, _)| *text == failure) {
+            return;
+        }
+        log::warn!("kafka: {failure}");
+        if self.told.len() == FAILURES_KNOWN {
+            self.told.remove(0);
+        }
+        self.told.push((failure, now_ns));
+    }
+
+    pub(super) fn solved(
+        &mut self,
+        core: &mut Core,
+        id: producer::LinkId,
+        solution: crate::sink::kafka::resolve::Solution,
+    ) {
+        self.tell(core, |links, now_ns, producer| links.solved(now_ns, producer, id, solution));
+    }
+
+    pub(super) fn tick(&mut self, core: &mut Core) {
+        let due = |upstream: &Upstream<'_, Mapping>| {
+            self.links.deadline_ns().is_some_and(|at_ns| at_ns <= upstream.now_ns)
+        };
+        if let Some(upstream) = core.upstream().filter(due) {
+            self.links.tick(upstream.now_ns);
+        }
+    }
+
+    pub(super) fn deadline_ns(&self) -> Option<u64> {
+        self.links.deadline_ns()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The driver asks for this first, behind `next_io`, which seals: so here commands are taken.
+    pub(super) fn next_dial(&mut self, core: &mut Core) -> Option<(PeerId, SocketAddr)> {
+        self.links.next_dial().or_else(|| {
+            self.obey(core);
+            self.links.next_dial()
+        })
+    }
+
+    pub(super) fn next_hang_up(&mut self) -> Option<PeerId> {
+        self.links.next_hang_up()
+    }
+
+    pub(super) fn next_peer_send<'a>(&'a mut self, core: &'a Core) -> Option<PeerSend<'a>> {
+        self.links.next_peer_send(core)
+    }
+
+    pub(super) fn dialed(&mut self, core: &mut Core, peer: PeerId, result: Result<(), i32>) {
+        self.tell(core, |links, now_ns, producer| links.dialed(now_ns, producer, peer, result));
+    }
+
+    pub(super) fn peer_receive(&mut self, core: &mut Core, peer: PeerId, data: &[u8]) {
+        self.tell(core, |links, now_ns, producer| links.peer_receive(now_ns, producer, peer, data));
+    }
+
+    pub(super) fn peer_sent(&mut self, core: &mut Core, peer: PeerId, bytes: usize) {
+        self.tell(core, |links, now_ns, producer| links.peer_sent(now_ns, producer, peer, bytes));
+    }
+
+    pub(super) fn peer_lost(&mut self, core: &mut Core, peer: PeerId, code: i32) {
+        self.tell(core, |links, now_ns, producer| links.peer_lost(now_ns, producer, peer, code));
+    }
+
+    pub(super) fn peer_released(&mut self, core: &mut Core, peer: PeerId) {
+        self.tell(core, |links, _, _| links.peer_released(peer));
+    }
+}

@@ -1,0 +1,106 @@
+//! The shard as the driver sees it: every call goes on to the engine, those about peers to the Kafka side.
+use super::Shard;
+use super::driver::Logic;
+use super::driver::peer::{PeerId, PeerSend};
+use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
+use crate::core::sink::{Mail, Request};
+use std::net::SocketAddr;
+
+impl Logic for Shard {
+    type Request = Request;
+    type Mail = Mail;
+
+    fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
+        self.core.open(protocol)
+    }
+    fn accept_failed(&mut self) {
+        self.core.accept_failed();
+    }
+    fn receive(&mut self, conn: ConnId, data: &mut [u8]) {
+        self.core.receive(conn, data);
+    }
+    fn receive_end(&mut self, conn: ConnId) {
+        self.core.receive_end(conn);
+    }
+    fn fail(&mut self, conn: ConnId) {
+        self.core.fail(conn);
+    }
+    fn released(&mut self, conn: ConnId) {
+        self.core.released(conn);
+    }
+    fn next_send(&mut self) -> Option<(ConnId, &[u8])> {
+        self.core.next_send()
+    }
+    fn sent(&mut self, conn: ConnId, bytes: usize) {
+        self.core.sent(conn, bytes);
+    }
+    fn next_action(&mut self) -> Option<(ConnId, Action)> {
+        self.core.next_action()
+    }
+    fn run(&mut self) -> bool {
+        self.core.run()
+    }
+    fn next_io(&mut self) -> Option<Io<'_>> {
+        self.core.next_io()
+    }
+    fn io_done(&mut self, slot: u8, step: IoStep, result: Result<usize, i32>) {
+        self.core.io_done(slot, step, result);
+    }
+    fn next_request(&mut self) -> Option<Request> {
+        self.core.next_request()
+    }
+    fn mail(&mut self, mail: Mail) {
+        self.core.mail(mail);
+    }
+    fn deadline_ns(&self) -> Option<u64> {
+        let links = self.kafka.as_ref().and_then(|kafka| kafka.deadline_ns());
+        self.core.deadline_ns().into_iter().chain(links).min()
+    }
+    fn tick(&mut self) {
+        self.core.tick();
+        if let Some(kafka) = &mut self.kafka {
+            kafka.tick(&mut self.core);
+        }
+    }
+    fn drain(&mut self) {
+        self.core.drain();
+    }
+    fn is_drained(&mut self) -> bool {
+        self.core.is_drained() && self.kafka.as_ref().is_none_or(|kafka| kafka.is_empty())
+    }
+
+    fn next_dial(&mut self) -> Option<(PeerId, SocketAddr)> {
+        self.kafka.as_mut()?.next_dial(&mut self.core)
+    }
+    fn dialed(&mut self, peer: PeerId, result: Result<(), i32>) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.dialed(&mut self.core, peer, result);
+        }
+    }
+    fn peer_receive(&mut self, peer: PeerId, data: &mut [u8]) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.peer_receive(&mut self.core, peer, data);
+        }
+    }
+    fn peer_lost(&mut self, peer: PeerId, code: i32) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.peer_lost(&mut self.core, peer, code);
+        }
+    }
+    fn next_peer_send(&mut self) -> Option<PeerSend<'_>> {
+        self.kafka.as_mut()?.next_peer_send(&self.core)
+    }
+    fn peer_sent(&mut self, peer: PeerId, bytes: usize) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.peer_sent(&mut self.core, peer, bytes);
+        }
+    }
+    fn next_hang_up(&mut self) -> Option<PeerId> {
+        self.kafka.as_mut()?.next_hang_up()
+    }
+    fn peer_released(&mut self, peer: PeerId) {
+        if let Some(kafka) = &mut self.kafka {
+            kafka.peer_released(&mut self.core, peer);
+        }
+    }
+}

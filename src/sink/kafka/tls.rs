@@ -1,0 +1,208 @@
+//! TLS to brokers. rustls keeps the state and does no I/O; what it reads and writes are our buffers.
+//!
+//! Records are copied twice more on the way (into rustls, and encrypted out of it), and rustls allocates as it
+//! goes: a sink over TLS is the one whose hot path does.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::handshake::Failure;
+use crate::core::kafka::producer::LinkFailure;
+
+/// What a broker has to show and what we show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Certificates (PEM) of the authorities that are trusted; the system's if none is given, or Mozilla's where
+    /// the system has none.
+    pub ca: Option<PathBuf>,
+    /// Our certificate with its chain, and its key (PEM), for brokers that want one.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// The name that every broker's certificate must have instead of the one it was dialed by.
+    pub server_name: Option<String>,
+}
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn load(settings: &TlsSettings) -> Result<Tls, String> {
+        let roots = match &settings.ca {
+            None => system_roots(),
+            Some(path) => trusted(path)?,
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .with_root_certificates(roots);
+        let config = match &settings.client {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let secret = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| format!("{}: no private key in PEM: {error}", key.display()))?;
+                builder.with_client_auth_cert(certificates(chain)?, secret).map_err(|error| {
+                    format!("{} and {} do not belong together: {error}", chain.display(), key.display())
+                })?
+            }
+        };
+        let server_name = settings.server_name.as_deref().map(name).transpose()?;
+        Ok(Tls { config: Arc::new(config), server_name })
+    }
+}
+
+fn name(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned())
+        .map_err(|_| format!("{name:?} is neither a name nor an address that a certificate can hold"))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(format!("{}: no certificate in PEM", path.display())),
+        Err(error) => Err(format!("{}: no certificates in PEM: {error}", path.display())),
+    }
+}
+
+fn trusted(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+/// The system's authorities; Mozilla's where the system has none, as in a small container.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+/// The TLS of one connection.
+pub(super) struct Session(ClientConnection);
+
+impl Session {
+    /// To the broker that is called `host`.
+    pub(super) fn new(tls: &Tls, host: &str) -> Result<Session, Failure> {
+        let fails = |text| Failure::new(LinkFailure::Certificate, format!("cannot be asked for TLS: {text}"));
+        let name = match &tls.server_name {
+            Some(name) => name.clone(),
+            None => name(host.trim_start_matches('[').trim_end_matches(']')).map_err(fails)?,
+        };
+        let connection = ClientConnection::new(tls.config.clone(), name);
+        let mut connection = connection.map_err(|error| fails(error.to_string()))?;
+        // The caller gives no more at once than it wants buffered.
+        connection.set_buffer_limit(None);
+        Ok(Session(connection))
+    }
+
+    /// Whether nothing can be sent yet.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Takes plain bytes, which [`Session::collect`] brings out encrypted.
+    pub(super) fn write(&mut self, plain: &[u8]) {
+        // The buffer has no limit, so this cannot fail.
+        let _ = self.0.writer().write_all(plain);
+    }
+
+    /// Appends what is to be sent.
+    pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
+        while self.0.wants_write() {
+            if self.0.write_tls(out).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes bytes that came, and appends what they mean.
+    ///
+    /// # Errors
+    /// What is wrong; an alert for the broker may be [collected](Session::collect).
+    pub(super) fn read(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let taken = self.0.read_tls(&mut bytes).map_err(|error| broken(&error.to_string()))?;
+            let state = self.0.process_new_packets().map_err(|error| explain(&error))?;
+            let (start, count) = (plain.len(), state.plaintext_bytes_to_read());
+            plain.resize(start + count, 0);
+            match self.0.reader().read_exact(&mut plain[start..]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => plain.truncate(start),
+                Err(error) => return Err(broken(&error.to_string())),
+            }
+            if taken == 0 {
+                // After the peer's closing notice nothing counts.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn broken(text: &str) -> Failure {
+    Failure::new(LinkFailure::Protocol, format!("breaks TLS: {text}"))
+}
+
+fn explain(error: &rustls::Error) -> Failure {
+    use rustls::{AlertDescription as Alert, CertificateError as Bad, Error};
+    match error {
+        // Another authority of the same name shows as a bad signature.
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => Failure::new(
+            LinkFailure::Certificate,
+            "has a certificate of an authority that is not trusted; give it in kafka.tls_ca",
+        ),
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => Failure::new(
+            LinkFailure::Certificate,
+            format!("has a certificate for another name: {error}; check kafka.tls_server_name"),
+        ),
+        Error::InvalidCertificate(_) => {
+            Failure::new(LinkFailure::Certificate, format!("has a certificate that is not valid: {error}"))
+        }
+        Error::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::AccessDenied,
+        ) => Failure::new(
+            LinkFailure::Certificate,
+            format!("does not take our certificate: {error}; check kafka.tls_cert and kafka.tls_key"),
+        ),
+        Error::AlertReceived(_) => Failure::new(LinkFailure::Certificate, format!("refuses TLS: {error}")),
+        Error::InvalidMessage(_) => {
+            Failure::new(LinkFailure::Protocol, "does not speak TLS on that port; check kafka.tls and --sink")
+        }
+        _ => broken(&error.to_string()),
+    }
+}
+
+/// What it means that the broker closes the connection during the TLS handshake.
+pub(super) fn closed() -> Failure {
+    Failure::new(
+        LinkFailure::Protocol,
+        "closed the connection during the TLS handshake: does that port speak TLS? check kafka.tls",
+    )
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+pub(super) mod tests;
