@@ -38,7 +38,7 @@ impl<'a, M: Memory> Way<'a, M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn append(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
         match self {
             Way::Lines(lines) => {
@@ -61,6 +61,7 @@ pub(super) struct Refusals<'a, M> {
 
 impl<M: Memory> Refusals<'_, M> {
     /// Lists one refusal and keeps its bytes, as far as there is room. `index` is its place in the body.
+    #[inline(never)]
     pub(super) fn take(&mut self, tally: &mut Tally, record: ErrorRecord, index: u32, bytes: &[u8]) {
         if tally.errors.is_none() {
             tally.errors = self.free.pop();

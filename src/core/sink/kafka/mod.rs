@@ -253,7 +253,8 @@ impl KafkaSink {
     ///
     /// # Errors
     /// It does not fit, now or ever.
-    #[inline]
+    // Apart from the loop over a body's events, which lines for segments go through as well.
+    #[inline(never)]
     pub fn append<M: Memory>(
         &mut self,
         records: &mut Records<M>,

@@ -204,20 +204,23 @@ fn parse(buf: &[u8], start: usize) -> Result<Option<Head>, Reject> {
         fields.take(header.name.as_bytes(), header.value)?;
     }
     let target_at = start + offset(text, target.as_bytes());
-    let key = fields.wishes.key;
-    let mut head = fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length)?;
-    if let Some(key) = key {
-        note_key(&mut head, start + offset(text, key), key.len());
+    let end = start + length;
+    match fields.wishes.key {
+        None => fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, end).map(Some),
+        Some(key) => {
+            let head = fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, end);
+            head.map(|head| Some(with_key(head, start + offset(text, key), key.len())))
+        }
     }
-    Ok(Some(head))
 }
 
 #[cold]
-fn note_key(head: &mut Head, at: usize, len: usize) {
+fn with_key(mut head: Head, at: usize, len: usize) -> Head {
     if let Action::Ingest(ingest) = &mut head.action {
         // A head is far shorter than 64 KiB.
         ingest.key = Key { at: at as u16, len: len as u16 };
     }
+    head
 }
 
 /// Where `part`, a piece of `whole`, begins in it.
