@@ -123,7 +123,7 @@ impl Producer {
         self.metadata.late_since_ns = None;
         self.metadata.through_bootstrap = false;
         self.topics.version += 1;
-        self.brokers_seen(now_ns, answer.brokers);
+        self.brokers_seen(now_ns, answer);
         let mut satisfied = true;
         for (likely, seen) in answer.topics.iter().enumerate() {
             if let Some(topic) = self.topics.find(seen.name, likely) {
@@ -140,7 +140,12 @@ impl Producer {
     }
 
     /// Known brokers first, so that a new one never takes the row of one that is still there.
-    fn brokers_seen(&mut self, now_ns: u64, brokers: &[BrokerSeen<'_>]) {
+    /// Where there are more than rows, only those count that lead something of ours.
+    fn brokers_seen(&mut self, now_ns: u64, answer: &MetadataAnswer<'_>) {
+        let brokers = answer.brokers;
+        let all = brokers.len() < self.rows.len();
+        let leads =
+            |id| answer.topics.iter().any(|topic| topic.partitions.iter().any(|part| part.leader == id));
         self.rows.iter_mut().for_each(|peer| peer.seen = false);
         for seen in brokers {
             if let Some(row) = self.row_of_broker(seen.id) {
@@ -151,7 +156,7 @@ impl Producer {
                 }
             }
         }
-        for seen in brokers.iter().filter(|seen| seen.id >= 0) {
+        for seen in brokers.iter().filter(|seen| seen.id >= 0 && (all || leads(seen.id))) {
             if let Some(row) = self.admit_broker(now_ns, seen) {
                 self.rows[row].seen = true;
             }

@@ -16,11 +16,13 @@ pub enum Wish {
     Produce(LinkId, i32, Vec<Slot>),
 }
 
+/// What Metadata says of a topic: error, id, (leader, epoch) by partition.
+pub type Said = (i16, u8, Vec<(i32, i32)>);
+
 pub struct Desk {
     pub p: Producer,
     pub now: u64,
-    /// What Metadata says of the topics: error, id, (leader, epoch) by partition.
-    pub topics: Vec<(i16, u8, Vec<(i32, i32)>)>,
+    pub topics: Vec<Said>,
     pub next_id: i64,
 }
 
