@@ -11,9 +11,9 @@ use crate::metrics::Stage;
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
-use crate::sink::kafka::{Event, Misroute, Unfit};
+use crate::sink::kafka::{Event, KafkaSink, Misroute, Unfit};
 use crate::sink::{NotReady, Sink};
-use crate::wire::http1::{Action, Ingest, Request};
+use crate::wire::http1::{Action, Ingest, Repeated, Request, header};
 use core::ops::Range;
 
 /// What a body came to. Its events are in the open batch but not yet in the books.
@@ -38,6 +38,9 @@ pub(super) enum NoRoom {
     /// There is nowhere for them to go.
     Refused(Reject),
 }
+
+const REPEATED_KEY: Reject =
+    Reject::new(400, "repeated_key", "Ringmill-Key is given more than once; keep one");
 
 /// Events refused by Kafka for which a reply always has room.
 const LATE_LISTED: usize = 4;
@@ -70,7 +73,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
-        let key = ingest.key.range().map(|range| &data[range]);
+        let wants_key = self.sink.kafka().is_some_and(KafkaSink::wants_key);
+        let key = match if wants_key { header(data, b"ringmill-key") } else { Ok(None) } {
+            Ok(key) => key,
+            Err(Repeated) => {
+                self.reply_later(conn, id, What::Reject(REPEATED_KEY, manner));
+                return Admission::Done;
+            }
+        };
         let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
             Ok(tally) => tally,
             Err(NoRoom::Later) => return Admission::Later,

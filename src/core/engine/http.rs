@@ -110,7 +110,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let admission = match &request.action {
             Action::Ingest(ingest) => {
                 let manner = Manner { minimal: ingest.minimal, ..manner };
-                self.ingest(conn, id, ingest, &data[request.body.clone()], data, manner)
+                let (head, body) = (&data[..request.body.start], &data[request.body.clone()]);
+                self.ingest(conn, id, ingest, body, head, manner)
             }
             Action::Options => {
                 self.reply_later(conn, id, What::Options(manner));

@@ -127,7 +127,11 @@ fn element(array: &[u8], index: usize) -> Option<&[u8]> {
 }
 
 fn is_name(raw: &[u8], name: &[u8]) -> bool {
-    raw == name || memchr::memchr(b'\\', raw).is_some() && Unescaped::of(raw).eq(name.iter().copied())
+    // With a backslash in it, equal bytes are another name.
+    match memchr::memchr(b'\\', raw) {
+        None => raw == name,
+        Some(_) => Unescaped::of(raw).eq(name.iter().copied()),
+    }
 }
 
 fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
@@ -289,6 +293,7 @@ mod tests {
             assert_eq!(found(pointer, event), value, "{pointer}");
         }
         assert_eq!(found("/a", "{}"), None);
+        assert_eq!(found("/\\\"", "{\"\\\"\":1,\"\\\\\\\"\":2}"), Some("2"), "escaped, or a backslash");
         assert_eq!(found("/a", "{\"b\":{\"a\":1}}"), None, "only at its own depth");
     }
 

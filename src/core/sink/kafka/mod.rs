@@ -176,6 +176,11 @@ impl KafkaSink {
         Ok(sink)
     }
 
+    /// Whether the key is the request's to name.
+    pub fn wants_key(&self) -> bool {
+        matches!(self.routing.key, KeyFrom::Header)
+    }
+
     /// The producer, to look at.
     pub fn producer(&self) -> &Producer {
         &self.producer

@@ -6,7 +6,7 @@ use super::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, METHOD_BYTES_MA
 use super::limits::{LEADING_BREAK_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 use super::route::{self, Wishes};
 use super::syntax::{is, is_authority, list};
-use super::{Action, Ingest, Key};
+use super::{Action, Ingest};
 use crate::reject::Reject;
 use core::mem::MaybeUninit;
 
@@ -204,23 +204,7 @@ fn parse(buf: &[u8], start: usize) -> Result<Option<Head>, Reject> {
         fields.take(header.name.as_bytes(), header.value)?;
     }
     let target_at = start + offset(text, target.as_bytes());
-    let end = start + length;
-    match fields.wishes.key {
-        None => fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, end).map(Some),
-        Some(key) => {
-            let head = fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, end);
-            head.map(|head| Some(with_key(head, start + offset(text, key), key.len())))
-        }
-    }
-}
-
-#[cold]
-fn with_key(mut head: Head, at: usize, len: usize) -> Head {
-    if let Action::Ingest(ingest) = &mut head.action {
-        // A head is far shorter than 64 KiB.
-        ingest.key = Key { at: at as u16, len: len as u16 };
-    }
-    head
+    fields.finish(method.as_bytes(), target.as_bytes(), target_at, minor, start + length).map(Some)
 }
 
 /// Where `part`, a piece of `whole`, begins in it.
@@ -293,9 +277,6 @@ impl<'b> Fields<'b> {
             }
             12 if is(name, b"ringmill-ack") => {
                 self.wishes.repeated_ack |= self.wishes.ack.replace(value).is_some();
-            }
-            12 if is(name, b"ringmill-key") => {
-                self.wishes.repeated_key |= self.wishes.key.replace(value).is_some();
             }
             16 if is(name, b"content-encoding") => {
                 self.wishes.coded |= list(value).any(|coding| !is(coding, b"identity"));

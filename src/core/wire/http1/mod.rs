@@ -96,23 +96,27 @@ pub struct Ingest {
     pub all_or_nothing: bool,
     /// `Prefer: return=minimal`
     pub minimal: bool,
-    /// What `Ringmill-Key` says.
-    pub key: Key,
 }
 
-/// Where a request's key stands in its head; small, for every request is moved about and few have one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Key {
-    at: u16,
-    len: u16,
-}
+/// A header stands there more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
 
-impl Key {
-    /// The key's place inside the buffer; `None` when it is absent or empty.
-    pub fn range(self) -> Option<Range<usize>> {
-        let at = usize::from(self.at);
-        (self.len > 0).then_some(at..at + usize::from(self.len))
+/// The value of a header that few ask for, in a head that was decoded before; `None` when it is absent or empty.
+/// Looked for only when it is wanted, so that requests of those who do not want it pay nothing.
+///
+/// # Errors
+/// It is given more than once.
+pub fn header<'h>(head: &'h [u8], name: &[u8]) -> Result<Option<&'h [u8]>, Repeated> {
+    let mut found = None;
+    for line in head.split(|&byte| byte == b'\n').skip(1) {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        if line[..colon].eq_ignore_ascii_case(name) && found.replace(line[colon + 1..].trim_ascii()).is_some()
+        {
+            return Err(Repeated);
+        }
     }
+    Ok(found.filter(|value| !value.is_empty()))
 }
 
 /// Finds requests in one connection's bytes. Holds positions only, relative to the buffer's front.

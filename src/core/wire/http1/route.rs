@@ -1,7 +1,7 @@
 //! From a request line and the fields that matter to what is asked for.
 use super::limits::STREAM_BYTES_MAX;
 use super::syntax::{before_parameters, is, is_authority, is_stream, is_target, list, trim};
-use super::{Action, Ingest, Key};
+use super::{Action, Ingest};
 use crate::{ack::Ack, json::Format, reject::Reject};
 use core::ops::Range;
 
@@ -46,8 +46,6 @@ const BAD_PARTIAL: Reject =
     Reject::new(400, "bad_partial", "partial in the query must be accept or reject, given once");
 const REPEATED_ACK: Reject =
     Reject::new(400, "bad_ack", "ack in the query or Ringmill-Ack is given more than once; keep one");
-const REPEATED_KEY: Reject =
-    Reject::new(400, "repeated_key", "Ringmill-Key is given more than once; keep one");
 const UNKNOWN_PARAMETER: Reject =
     Reject::new(400, "unknown_parameter", "the query may hold only ack=LEVEL and partial=accept or reject");
 const REPEATED_TYPE: Reject =
@@ -63,8 +61,6 @@ pub(super) struct Wishes<'b> {
     pub(super) unknown_expectation: bool,
     pub(super) repeated_type: bool,
     pub(super) repeated_ack: bool,
-    pub(super) key: Option<&'b [u8]>,
-    pub(super) repeated_key: bool,
 }
 
 impl Wishes<'_> {
@@ -150,9 +146,6 @@ fn try_ingest(stream: Option<Range<usize>>, query: &[u8], wishes: &Wishes) -> Re
     if wishes.coded {
         return Err(UNKNOWN_ENCODING);
     }
-    if wishes.repeated_key {
-        return Err(REPEATED_KEY);
-    }
     if wishes.repeated_type {
         return Err(REPEATED_TYPE);
     }
@@ -187,7 +180,6 @@ fn try_ingest(stream: Option<Range<usize>>, query: &[u8], wishes: &Wishes) -> Re
         ack,
         all_or_nothing: all_or_nothing.unwrap_or(false),
         minimal: wishes.minimal.unwrap_or(false),
-        key: Key::default(),
     })
 }
 

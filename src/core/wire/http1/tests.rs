@@ -29,14 +29,7 @@ fn frames(number: u32, input: &[u8]) -> Vec<Frame> {
 }
 
 fn plain() -> Ingest {
-    Ingest {
-        stream: None,
-        format: Format::Sniff,
-        ack: None,
-        all_or_nothing: false,
-        minimal: false,
-        key: Key::default(),
-    }
+    Ingest { stream: None, format: Format::Sniff, ack: None, all_or_nothing: false, minimal: false }
 }
 
 fn frame(action: Action, body: &[u8]) -> Frame {
