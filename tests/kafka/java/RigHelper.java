@@ -273,8 +273,9 @@ public final class RigHelper {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", bootstrap);
         properties.put("max.block.ms", "15000");
-        properties.put("delivery.timeout.ms", "30000");
-        properties.put("request.timeout.ms", "10000");
+        properties.put("delivery.timeout.ms", "90000");
+        // A broker that is stopped answers nothing: three questions to it must not use up the time of delivery.
+        properties.put("request.timeout.ms", "3000");
         if (words.length > 4) {
             try (InputStream in = new FileInputStream(words[4])) {
                 properties.load(in);
@@ -290,7 +291,7 @@ public final class RigHelper {
                 sent.add(producer.send(new ProducerRecord<>(words[1], ("key-" + i).getBytes(StandardCharsets.UTF_8), value)));
             }
             // Without a producer id its own delivery timeout does not run, so the wait is bounded here.
-            long end = System.currentTimeMillis() + 35_000;
+            long end = System.currentTimeMillis() + 95_000;
             for (Future<RecordMetadata> each : sent) {
                 each.get(Math.max(0, end - System.currentTimeMillis()), TimeUnit.MILLISECONDS);
             }
