@@ -7,9 +7,12 @@ After 8, 16 and 24 restarts one looks at all d so far: the Hodges-Lehmann estima
 either side from the signed-rank distribution, each at ALPHA. 8 restarts are the fewest for which such a bound
 exists at 0.4 %: it is then the smallest (largest) d itself.
 """
+import itertools
 import math
-import random
 import statistics
+
+from ringbench import statistic
+from ringbench.statistic import hodges_lehmann as estimate, walsh_averages as walsh  # noqa: F401
 
 LOOKS = (8, 16, 24)
 ALPHA = 0.004
@@ -24,37 +27,12 @@ PASS, FAIL, INCONCLUSIVE, UNFIT = "PASS", "FAIL", "INCONCLUSIVE", "UNFIT"
 
 def signed_rank_cdf(n):
     """P(T <= t) for t = 0 … n(n+1)/2, T being the sum of the positive ranks of n values symmetric about 0."""
-    ways = [1]
-    for rank in range(1, n + 1):
-        longer = ways + [0] * rank
-        for t, count in enumerate(ways):
-            longer[t + rank] += count
-        ways = longer
-    total, so_far, cdf = 2 ** n, 0, []
-    for count in ways:
-        so_far += count
-        cdf.append(so_far / total)
-    return cdf
-
-
-def walsh(values):
-    """All means of two values, each with itself too, sorted."""
-    return sorted((a + b) / 2 for i, a in enumerate(values) for b in values[i:])
-
-
-def estimate(values):
-    """Hodges-Lehmann: the median of the Walsh averages."""
-    return statistics.median(walsh(values))
+    return [so_far / 2 ** n for so_far in itertools.accumulate(statistic.rank_sums(n))]
 
 
 def bounds(values, alpha=ALPHA):
     """(lower, upper): each holds with probability 1 - alpha. Infinite where so few values can bear none."""
-    averages = walsh(values)
-    # The k-th smallest average is a lower bound if P(T <= k - 1) <= alpha.
-    k = sum(1 for p in signed_rank_cdf(len(values)) if p <= alpha)
-    if k == 0:
-        return -math.inf, math.inf
-    return averages[k - 1], averages[-k]
+    return statistic.signed_rank_interval(values, 1 - 2 * alpha) or (-math.inf, math.inf)
 
 
 def look(values, alpha=ALPHA):
@@ -118,14 +96,9 @@ def three_of_three(ratios, limit):
     return len(ratios) >= 3 and all(ratio > limit for ratio in ratios)
 
 
-def bootstrap(values, seed=1, rounds=2000, share=0.95):
+def bootstrap(values, seed=1):
     """Percentile interval of the median, for what is only reported."""
-    if not values:
-        return None
-    rng = random.Random(seed)
-    medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(rounds))
-    tail = int(rounds * (1 - share) / 2)
-    return medians[tail], medians[-tail - 1]
+    return statistic.bootstrap_interval(values, seed=seed) if values else None
 
 
 def percent(log_ratio):
