@@ -16,21 +16,33 @@ BURST_WARM_SECS = 0.2
 
 def sample(a, arm, load):
     """Fresh process, one generator run. Repeats dirty runs, keeps the cleanest and says so."""
-    best = None
-    for _ in range(a.tries):
-        quiet = wait_quiet(a.watch, a.quiet)
-        with tempfile.TemporaryDirectory(prefix="ringmill-bench-", dir=a.data) as scratch:
-            server = arm.start(a, scratch)
-            try:
-                d = generators.generate(a, server, {**load, **arm.load}, a.secs)
-            finally:
-                code = server.stop()
-            if arm.ready and code:
-                print("  %s ended with %d: %s" % (arm.name, code, server.stderr()), file=sys.stderr)
-        if d is None:
-            continue
+    return cleanest(a.tries, lambda: attempt(a, arm, load))
+
+
+def attempt(a, arm, load):
+    """One sample, or None when the generator failed."""
+    quiet = wait_quiet(a.watch, a.quiet)
+    with tempfile.TemporaryDirectory(prefix="ringmill-bench-", dir=a.data) as scratch:
+        server = arm.start(a, scratch)
+        try:
+            d = generators.generate(a, server, {**load, **arm.load}, a.secs)
+        finally:
+            code = server.stop()
+        if arm.ready and code:
+            print("  %s ended with %d: %s" % (arm.name, code, server.stderr()), file=sys.stderr)
+    if d is not None:
         d.update(exit=code if arm.ready else None, quiet=quiet)
         mark_disturbance(d)
+    return d
+
+
+def cleanest(tries, attempt):
+    """The first undisturbed run of so many, or the least disturbed one; None when all failed."""
+    best = None
+    for _ in range(tries):
+        d = attempt()
+        if d is None:
+            continue
         if best is None or d["disturbance"] < best["disturbance"]:
             best = d
         if not d["dirty"]:

@@ -21,7 +21,7 @@ from . import generators
 from .chaos import highest, twice
 from .machine import wait_quiet
 from .processes import rss_series, slope
-from .sampling import judge, mark_disturbance
+from .sampling import cleanest, judge, mark_disturbance
 from .servers import name_of, yardstick
 from .suites import JSON
 
@@ -124,17 +124,6 @@ def against_raw(a, tool, load, seconds):
     return d
 
 
-def cleanest(a, tool, load):
-    """The first undisturbed run, or the least disturbed one."""
-    best = None
-    for _ in range(a.tries):
-        d = against_raw(a, tool, load, a.secs)
-        best = d if d and (best is None or d["disturbance"] < best["disturbance"]) else best
-        if d and not d["dirty"]:
-            break
-    return best
-
-
 def closed(a, tools, depth):
     """Rounds of a closed loop, the tools in random order."""
     # oha does not pipeline.
@@ -144,7 +133,7 @@ def closed(a, tools, depth):
     rows = {tool: [] for tool in tools}
     for n in range(a.rounds):
         for tool in random.sample(tools, len(tools)):
-            rows[tool].append(cleanest(a, tool, {"depth": depth}))
+            rows[tool].append(cleanest(a.tries, lambda: against_raw(a, tool, {"depth": depth}, a.secs)))
         print("  round %d of %d" % (n + 1, a.rounds), file=sys.stderr, flush=True)
     bounds = [(OURS, tool, "rps", ">=", 0.9 if tool == FLOOR else 1.0) for tool in tools if tool != OURS]
     return {"label": label, "ref": FLOOR if FLOOR in tools else OURS, "load": {"per": 1, "depth": depth}, "commands": {},
@@ -226,11 +215,13 @@ def true_p99_us(stood, began, ended):
 def stalled(a, tool):
     """p99 by a tool's account, and by arithmetic on the stalls that it met."""
     server = yardstick("raw")[0].start(a, "")
-    quick = vars(a) | {"warm": 0}
-    load = {"per": 1, "ctype": JSON, "conns": CONNECTIONS, "file": a.one_line, "rate": STALL_RATE, "even": True}
+    a = type(a)(**vars(a) | {"warm": 0})
+    load = {"per": 1, "ctype": JSON, "conns": CONNECTIONS, "file": a.one_line}
+    if tool != "wrk":
+        load.update(rate=STALL_RATE, even=True)
     staller, began = Staller(server.pid), time.monotonic()
     try:
-        d = shoot(type(a)(**quick), tool, server, {k: v for k, v in load.items() if tool != "wrk" or k != "rate"}, STALL_SECS)
+        d = shoot(a, tool, server, load, STALL_SECS)
     finally:
         ended = time.monotonic()
         staller.stop()
