@@ -2,8 +2,7 @@
 //!
 //! Without sockets: what the driver would do is done here, on buffers that exist before counting begins.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::metadata_response::{
@@ -17,25 +16,9 @@ use ringmill::core::kafka::arena::{ArenaLimits, RecordArena};
 use ringmill::core::kafka::producer::{Outcome, Producer, Settings, Slot, TopicIndex};
 use ringmill::sink::kafka::{LinkSettings, Links};
 
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        CALLS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the block came from `alloc` above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+#[path = "../src/core/tests/counting/mod.rs"]
+mod counting;
+use counting::CALLS;
 
 /// Produce in version 9: flexible, topics by name.
 const KEYS: [(i16, i16, i16); 3] = [(0, 3, 9), (3, 0, 9), (22, 0, 4)];
