@@ -27,3 +27,4 @@ pub mod log;
 pub mod shard;
 pub mod sink;
 pub mod sys;
+pub mod tls;

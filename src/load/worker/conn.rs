@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use super::reader::Reader;
-use super::tls::Session;
 use crate::core::load::payload::{Delivery, RequestRef};
 use crate::core::load::series::ClassId;
+use crate::tls::Session;
 
 /// Bytes that each connection can send without growing its buffers: a few dozen ordinary requests. Pages that are never
 /// touched cost nothing; a larger request lets them grow once.

@@ -16,7 +16,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::conn::Stage;
 use super::descriptors;
 use super::drive::Worker;
-use super::tls::{Session, Tls};
+use super::tls::Tls;
 use crate::core::load::series::{Done, Outcome, VALID};
 use crate::core::memory::Clock;
 use crate::load::target::{Endpoint, Target};
@@ -146,7 +146,7 @@ impl Worker {
         let Some(tls) = &self.dialler.tls else {
             return self.raise(id);
         };
-        match Session::new(tls) {
+        match tls.session() {
             Ok(session) => {
                 conn.tls = Some(Box::new(session));
                 conn.stage = Stage::Shaking;

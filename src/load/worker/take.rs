@@ -121,7 +121,7 @@ impl Worker {
             let read = session.read(bytes, &mut self.plain);
             bytes = &self.plain;
             if let Err(error) = read {
-                return self.tls_failed(id, &error, now_ns);
+                return self.tls_failed(id, &error.to_string(), now_ns);
             }
         }
         if conn.first_byte_ns == 0 && !bytes.is_empty() {

@@ -10,11 +10,12 @@ use std::ops::Range;
 
 use super::Batches;
 use super::handshake::{Failure, Handshake};
-use super::tls::{self, Session};
+use super::tls;
 use crate::core::kafka::arena::Slot as ArenaSlot;
 use crate::core::kafka::produce::{Part, ProduceFrame};
 use crate::core::kafka::producer::{LinkFailure, LinkId};
 use crate::shard::driver::peer::{PeerId, PeerSend};
+use crate::tls::Session;
 
 /// Longest answer. Metadata of 100,000 partitions with three replicas has some 6 MB.
 const FRAME_BYTES_MAX: usize = 16 << 20;

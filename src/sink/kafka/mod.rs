@@ -39,7 +39,7 @@ use handshake::{Failure, Handshake};
 use link::{Link, Stage};
 use resolve::{Solution, Task};
 use sasl::Credentials;
-use tls::{Session, Tls};
+use tls::Tls;
 
 /// Sentences about failed connections that wait to be logged.
 const FAILURES_MAX: usize = 16;
@@ -286,7 +286,7 @@ impl Links {
             link.stage = Stage::Hello;
             return link.proceed(Handshake::begin);
         };
-        match Session::new(tls, &link.host) {
+        match tls.session(&link.host) {
             Ok(session) => {
                 link.tls = Some(Box::new(session));
                 link.stage = Stage::Tls;

@@ -3,7 +3,6 @@
 //! Records are copied twice more on the way (into rustls, and encrypted out of it), and rustls allocates as it
 //! goes: a sink over TLS is the one whose hot path does.
 
-use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::handshake::Failure;
 use crate::core::kafka::producer::LinkFailure;
+use crate::tls::{Session, TlsError, system_roots};
 
 /// What a broker has to show and what we show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,17 @@ impl Tls {
         let server_name = settings.server_name.as_deref().map(name).transpose()?;
         Ok(Tls { config: Arc::new(config), server_name })
     }
+
+    /// To the broker that is called `host`.
+    pub(super) fn session(&self, host: &str) -> Result<Session, Failure> {
+        let fails = |text| Failure::new(LinkFailure::Certificate, format!("cannot be asked for TLS: {text}"));
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => name(host.trim_start_matches('[').trim_end_matches(']')).map_err(fails)?,
+        };
+        let connection = ClientConnection::new(self.config.clone(), name);
+        connection.map(Session::new).map_err(|error| fails(error.to_string()))
+    }
 }
 
 fn name(name: &str) -> Result<ServerName<'static>, String> {
@@ -85,75 +96,12 @@ fn trusted(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// The system's authorities; Mozilla's where the system has none, as in a small container.
-fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
-}
-
-/// The TLS of one connection.
-pub(super) struct Session(ClientConnection);
-
-impl Session {
-    /// To the broker that is called `host`.
-    pub(super) fn new(tls: &Tls, host: &str) -> Result<Session, Failure> {
-        let fails = |text| Failure::new(LinkFailure::Certificate, format!("cannot be asked for TLS: {text}"));
-        let name = match &tls.server_name {
-            Some(name) => name.clone(),
-            None => name(host.trim_start_matches('[').trim_end_matches(']')).map_err(fails)?,
-        };
-        let connection = ClientConnection::new(tls.config.clone(), name);
-        let mut connection = connection.map_err(|error| fails(error.to_string()))?;
-        // The caller gives no more at once than it wants buffered.
-        connection.set_buffer_limit(None);
-        Ok(Session(connection))
-    }
-
-    /// Whether nothing can be sent yet.
-    pub(super) fn is_shaking(&self) -> bool {
-        self.0.is_handshaking()
-    }
-
-    /// Takes plain bytes, which [`Session::collect`] brings out encrypted.
-    pub(super) fn write(&mut self, plain: &[u8]) {
-        // The buffer has no limit, so this cannot fail.
-        let _ = self.0.writer().write_all(plain);
-    }
-
-    /// Appends what is to be sent.
-    pub(super) fn collect(&mut self, out: &mut Vec<u8>) {
-        while self.0.wants_write() {
-            if self.0.write_tls(out).is_err() {
-                return;
-            }
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Failure {
+        match error {
+            TlsError::Stream(error) => broken(&error.to_string()),
+            TlsError::Protocol(error) => explain(&error),
         }
-    }
-
-    /// Takes bytes that came, and appends what they mean.
-    ///
-    /// # Errors
-    /// What is wrong; an alert for the broker may be [collected](Session::collect).
-    pub(super) fn read(&mut self, mut bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), Failure> {
-        while !bytes.is_empty() {
-            let taken = self.0.read_tls(&mut bytes).map_err(|error| broken(&error.to_string()))?;
-            let state = self.0.process_new_packets().map_err(|error| explain(&error))?;
-            let (start, count) = (plain.len(), state.plaintext_bytes_to_read());
-            plain.resize(start + count, 0);
-            match self.0.reader().read_exact(&mut plain[start..]) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => plain.truncate(start),
-                Err(error) => return Err(broken(&error.to_string())),
-            }
-            if taken == 0 {
-                // After the peer's closing notice nothing counts.
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsa
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection};
+use std::io::{Read, Write};
 
 /// An authority, and what it has signed: files for us, a configuration for the broker.
 pub(in crate::sink::kafka) struct Authority {
@@ -68,7 +69,7 @@ impl Drop for Authority {
 
 /// Shakes hands and moves "ping" and "pong", in slices of `size` towards us.
 fn converse(tls: &Tls, host: &str, mut broker: ServerConnection, size: usize) -> Result<(), Failure> {
-    let mut session = Session::new(tls, host)?;
+    let mut session = tls.session(host)?;
     let (mut plain, mut asked, mut heard) = (Vec::new(), false, Vec::new());
     for _ in 0..10 {
         let mut out = Vec::new();
@@ -157,8 +158,9 @@ fn a_broker_that_wants_a_certificate_gets_ours() {
 fn what_does_not_speak_tls_is_told() {
     let authority = Authority::new("plain");
     let tls = Tls::load(&authority.settings()).unwrap();
-    let mut session = Session::new(&tls, "localhost").unwrap();
-    let failure = session.read(b"HTTP/1.1 400 Bad Request\r\n\r\n", &mut Vec::new()).unwrap_err();
+    let mut session = tls.session("localhost").unwrap();
+    let error = session.read(b"HTTP/1.1 400 Bad Request\r\n\r\n", &mut Vec::new()).unwrap_err();
+    let failure = Failure::from(error);
     assert!(failure.text.contains("does not speak TLS"), "{failure:?}");
 }
 
