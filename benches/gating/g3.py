@@ -6,6 +6,7 @@ lasts a tenth of the CPU time that a request costs here.
 """
 import os
 import tempfile
+import time
 
 from gating import callgrind, g0, g1, g2, sequential, serving, tree
 
@@ -85,12 +86,19 @@ def cpu_a_request(program, generator, rate):
             server.stop()
 
 
+def judge(trial, names):
+    began = time.monotonic()
+    verdict = trial.run()
+    g2.show(trial, verdict)
+    g2.record(trial, verdict, names, time.monotonic() - began)
+    return verdict
+
+
 def prove_served(proof, scratch, head, args):
     base = g2.program_of(head, os.path.join(scratch, "server-same"))
     trial = g2.trial_of({"A": base, "B": base}, args, scratch)
     args.rate = trial.rate
-    verdict = trial.run()
-    g2.show(trial, verdict)
+    verdict = judge(trial, {"A": head, "B": head})
     proof.expect("g2, the same server twice", verdict, sequential.PASS)
     ns = round(SHARE * cpu_a_request(base, trial.generator, trial.rate))
     with tree.worktree(head) as at:
@@ -98,8 +106,7 @@ def prove_served(proof, scratch, head, args):
         slow = tree.build(at, "ringmill", "ringmill", os.path.join(scratch, "server-slow"), target_name="gate-timed")
     print("planted: %d ns a request" % ns)
     trial = g2.trial_of({"A": base, "B": slow}, args, scratch)
-    verdict = trial.run()
-    g2.show(trial, verdict)
+    verdict = judge(trial, {"A": head, "B": "%s and %d ns a request" % (head, ns)})
     proof.expect("g2, +10 % of a request's CPU planted", verdict, sequential.FAIL)
 
 
