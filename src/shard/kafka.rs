@@ -35,6 +35,9 @@ use std::net::SocketAddr;
 const SAME_FAILURE_NS: u64 = 30_000_000_000;
 /// Failures told apart for that.
 const FAILURES_KNOWN: usize = 16;
+/// Where the sequence of a new producer id begins, if this is set. Not a setting: only tests name it, which cannot
+/// write two thousand million records to see the numbers wrap.
+const FIRST_SEQUENCE: &str = "RINGMILL_TEST_KAFKA_FIRST_SEQUENCE";
 
 /// What a shard needs to reach Kafka; the same for all of them.
 #[derive(Clone, Debug)]
@@ -82,6 +85,7 @@ impl Setup {
             delivery_timeout_ns: ns(plan.delivery_timeout),
             request_timeout_ns: ns(plan.request_timeout),
             allow_create: plan.create_topics,
+            first_sequence: first_sequence(std::env::var(FIRST_SEQUENCE).ok().as_deref()),
             ..producer::Settings::new(bootstrap, brokers, topics, partitions, seed)
         };
         let settings = Settings {
@@ -114,6 +118,11 @@ impl Setup {
             told: Vec::with_capacity(FAILURES_KNOWN),
         }
     }
+}
+
+/// 0, unless a test says otherwise in so many digits.
+fn first_sequence(told: Option<&str>) -> i32 {
+    told.and_then(|text| text.parse().ok()).filter(|first| *first >= 0).unwrap_or(0)
 }
 
 fn compress(codec: Codec) -> Result<Option<Box<dyn Compress>>, &'static str> {

@@ -19,6 +19,9 @@ commands, one a line on standard input, words between spaces or a JSON array; ea
   describe TOPIC                     its id; leader, replicas and in-sync replicas of each partition
   lead TOPIC PARTITION NODE          makes NODE the leader
   truncate TOPIC PARTITION OFFSET    deletes records before OFFSET (-1: all), and with them producers' state
+  brokers KEY=VALUE…                 a setting of all brokers; nothing behind the equals sign restores the default
+  quota CLIENT BYTES|none            what brokers let a client id produce a second
+  producers TOPIC                    how many producers the topic's leaders remember
   deny USER TOPIC                    USER may no longer write to TOPIC (with --secure)
   scram USER PASSWORD [ITERATIONS]   a SCRAM user, or another password for one
   produce TOPIC COUNT BYTES [PROPERTIES]   the Java client writes records; PROPERTIES is a file for it

@@ -1,0 +1,93 @@
+"""Credentials and certificates: right, wrong, expiring, changed."""
+import tempfile
+
+from .rows import row
+from .stage import REAUTHENTICATE_MS
+
+
+def secret(t, text):
+    """A file with a password."""
+    file = tempfile.NamedTemporaryFile("w", dir=t.stage.folder, delete=False)
+    with file:
+        file.write(text + "\n")
+    return file.name
+
+
+def scram(t, user, password, mechanism="scram-sha-256"):
+    """The flags for a SCRAM user."""
+    return ["--kafka-sasl", mechanism, "--kafka-user", user, "--kafka-password-file", secret(t, password)]
+
+
+def tls(t, authority="ca.pem"):
+    """The flags for TLS under an authority."""
+    return ["--kafka-tls", "--kafka-tls-ca", str(t.cluster.kit.pki / authority)]
+
+
+@row("TLS and SCRAM", "both right, over every listener that wants them", "A E")
+def right(t):
+    t.create()
+    t.serve(*tls(t), *scram(t, "bob", "pw-bob", "scram-sha-512"), via="SASLSSL")
+    t.send()
+    t.pause(3)
+    node = t.leader()
+    t.kill(node)
+    t.pause(2)
+    t.start(node)
+    t.recovers()
+
+
+@row("SASL sessions expire", f"brokers end what is older than {REAUTHENTICATE_MS // 1000} s", "A E", quick=True)
+def expires(t):
+    t.create()
+    t.serve(*scram(t, "bob", "pw-bob"), via="SASL")
+    t.send()
+    t.pause(3 * REAUTHENTICATE_MS / 1000)
+    dials = t.server.metric("ringmill_kafka_broker_dials_total")
+    t.notes.append(f"{dials:.0f} dials")
+    t.recovers()
+    t.require(dials > 3, "no session ever ended")
+
+
+@row("password changed", "the brokers' password changes for 6 s, sessions end meanwhile", "A C E")
+def changed(t):
+    t.all_acked = False
+    t.ask("scram", "dora", "one")
+    t.create()
+    t.serve(*scram(t, "dora", "one"), "--shed-after-ms", "200", via="SASL")
+    t.send()
+    t.pause(2)
+    t.ask("scram", "dora", "two")
+    t.wait("it knows", lambda: "credentials refused" in t.server.unready())
+    t.pause(2)
+    t.ask("scram", "dora", "one")
+    t.recovers()
+
+
+@row("wrong credentials and certificates", "a wrong password, a wrong authority; then what is right", "C E", quick=True)
+def wrong(t):
+    t.all_acked = False
+    t.create()
+    for flags, listener, why in [(tls(t, "stranger-ca.pem"), "SSL", "certificate not trusted"),
+                                 (scram(t, "bob", "wrong"), "SASL", "credentials refused"),
+                                 ([], "SASL", ""), ([], "SSL", "")]:
+        t.serve(*flags, "--shed-after-ms", "200", via=listener)
+        t.wait(f"it says {why!r}", lambda: why in t.server.unready() and t.server.unready())
+        if t.load is None:
+            t.send()
+        t.pause(1.5)
+        t.require(t.load.acked() == 0, "acknowledged without being let in")
+        t.crash()
+    t.serve(*tls(t), via="SSL")
+    t.recovers()
+
+
+@row("write denied", "an authoriser denies writing to the topic", "C E", quick=True)
+def denied(t):
+    t.all_acked = False
+    t.create()
+    t.serve(*scram(t, "carol", "pw-carol", "scram-sha-512"), "--shed-after-ms", "200", via="SASL")
+    t.send()
+    t.recovers()
+    t.ask("deny", "carol", t.topic)
+    t.wait("it is denied", lambda: "denied" in t.server.unready())
+    t.pause(1)
