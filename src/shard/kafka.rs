@@ -280,3 +280,17 @@ impl Edge {
         self.tell(core, |links, _, _| links.peer_released(peer));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::first_sequence;
+
+    #[test]
+    fn a_sequence_begins_at_0_unless_a_test_says_otherwise() {
+        for (told, first) in
+            [(None, 0), (Some(""), 0), (Some("-1"), 0), (Some("2147483645"), i32::MAX - 2), (Some("x"), 0)]
+        {
+            assert_eq!(first_sequence(told), first, "{told:?}");
+        }
+    }
+}

@@ -58,7 +58,7 @@ class Connection:
 
 def understand(request, status, body):
     """Writes what a reply says into its request."""
-    request.status, request.error = status, body.get("error", "")
+    request.status, request.error, request.reason = status, body.get("error", ""), body.get("reason", "")
     if status in (200, 207, 400) and "errors" in body:
         request.outcome = ACKED
         request.refused = frozenset(error["index"] for error in body["errors"])
@@ -139,6 +139,10 @@ class Load:
             name = f"{request.outcome} {request.status or ''} {request.error}".strip()
             counts[name] = counts.get(name, 0) + 1
         return counts
+
+    def reasons(self):
+        """Why requests failed that the brokers had a hand in, with examples of their connection and first event."""
+        return {request.reason: (request.connection, request.first) for request in self.requests if request.outcome == FAILED}
 
     def _begin(self):
         """True when a request may begin, which then counts as busy; False at the end."""

@@ -38,6 +38,7 @@ class Request:
     refused: frozenset = frozenset()  # Places in the body, from 0.
     status: int = 0
     error: str = ""
+    reason: str = ""
 
     def numbers(self):
         """The events' numbers within the connection."""

@@ -2,6 +2,7 @@
 import base64
 import json
 import random
+import re
 import signal
 import time
 
@@ -27,7 +28,7 @@ class Trial:
     def __init__(self, name, stage, seed):
         self.name, self.stage, self.seed = name, stage, seed
         self.chance = random.Random(f"{seed} {name}")
-        self.topic = name.replace(" ", "-")
+        self.topic = re.sub("[^A-Za-z0-9]+", "-", name)
         self.notes, self.failures, self.logs = [], [], []
         self.server = self.load = self.fake = self._serving = None
         self.pad, self.keyed, self.all_acked, self.killed = "x" * 150, True, True, False
@@ -51,8 +52,14 @@ class Trial:
         return self.ask("create", self.topic, partitions, 3, *pairs)
 
     def leader(self, partition=0):
-        """The number of the node that leads a partition."""
-        return self.ask("describe", self.topic)["partitions"][partition]["leader"]
+        """The number of the node that leads a partition. A broker that has just come may not know the topic yet."""
+        for patience in range(50):
+            try:
+                return self.ask("describe", self.topic)["partitions"][partition]["leader"]
+            except RigError:
+                if patience == 49:
+                    raise
+                time.sleep(0.1)
 
     def kill(self, node):
         self.cluster.end(node, signal.SIGKILL)
@@ -127,7 +134,7 @@ class Trial:
         end = time.monotonic() + within
         while not holds():
             if time.monotonic() > end:
-                raise Failed(f"never: {what}")
+                raise Failed(f"never: {what}; not ready: {self.server.unready() if self.server else '-'!r}")
             self.pause(0.05)
 
     def recovers(self, requests=100):
@@ -198,7 +205,7 @@ class Trial:
             self.require(counted["in_flight"] == 0, f"{counted['in_flight']:.0f} events in flight at rest")
         if self.all_acked:
             failed = verdict.not_written + verdict.possibly
-            self.require(failed == 0, f"{failed} events were not taken: {self.load.outcomes()}")
+            self.require(failed == 0, f"{failed} events were not taken: {self.load.outcomes()} {self.load.reasons()}")
 
     def counters(self):
         """What the metrics say at rest."""

@@ -172,14 +172,17 @@ public final class RigHelper {
         NewTopic topic = new NewTopic(words[1], Integer.parseInt(words[2]), Short.parseShort(words[3]));
         admin.createTopics(List.of(topic.configs(configs))).all().get();
         int partitions = Integer.parseInt(words[2]);
-        until(() -> led(words[1]) == partitions, words[1] + " has no leaders");
-        return describe(words[1]);
+        // Described in the same breath: the next question may go to a broker that does not know the topic yet.
+        List<Map<String, Object>> told = new ArrayList<>();
+        until(() -> led(words[1]) == partitions && told.add(describe(words[1])), words[1] + " has no leaders");
+        return told.get(0);
     }
 
     private Map<String, Object> grow(String topic, int partitions) throws Exception {
         admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(partitions))).all().get();
-        until(() -> led(topic) == partitions, topic + " does not have " + partitions + " partitions");
-        return describe(topic);
+        List<Map<String, Object>> told = new ArrayList<>();
+        until(() -> led(topic) == partitions && told.add(describe(topic)), topic + " does not have " + partitions + " partitions");
+        return told.get(0);
     }
 
     private long led(String topic) throws Exception {
