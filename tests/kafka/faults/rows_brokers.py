@@ -28,7 +28,7 @@ def kill(t):
     t.pause(2)
     node = t.leader()
     t.kill(node)
-    t.pause(3)
+    t.recovers()  # Before the node is back: another leads.
     replaced(t, node, node)
     t.start(node)
     t.recovers()
@@ -42,7 +42,7 @@ def kill_glommio(t):
     t.pause(2)
     node = t.leader()
     t.kill(node)
-    t.pause(3)
+    t.recovers()
     t.start(node)
     t.recovers()
 
@@ -57,7 +57,7 @@ def kill_keyless(t):
     records = [t.server.metric("ringmill_kafka_partition_records_total", partition=n) for n in range(6)]
     node = t.leader(records.index(max(records)))
     t.kill(node)
-    t.pause(3)
+    t.recovers()
     t.start(node)
     t.recovers()
 
@@ -83,12 +83,13 @@ def term(t):
     t.pause(2)
     node = t.leader()
     t.term(node)
+    t.recovers()
     replaced(t, node, node)
     t.start(node)
     t.recovers()
 
 
-@row("stop", "a leader frozen for 6 s", "A C E", quick=True)
+@row("stop", "a leader frozen for 4 s and more", "A C E", quick=True)
 def stop(t):
     t.create()
     t.serve()
@@ -96,7 +97,8 @@ def stop(t):
     t.pause(1)
     node = t.leader()
     t.stop(node)
-    t.pause(6)
+    t.pause(4)
+    t.recovers()  # While it is frozen.
     t.cont(node)
     t.recovers()
     replaced(t, node, node)
@@ -139,7 +141,7 @@ def starve(t):
     node = t.leader()
     t.cluster.starve(node)
     t.wait("the broker ends itself", lambda: not t.cluster.node(node).alive)
-    t.pause(2)
+    t.recovers()
     replaced(t, node, node)
     t.start(node)
     t.recovers()
