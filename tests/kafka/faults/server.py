@@ -9,6 +9,8 @@ import time
 import urllib.error
 import urllib.request
 
+from rigging.cluster import BOUND
+
 READY_WITHIN_S, END_WITHIN_S = 30, 40
 # Small tables, so that the plan is tight: memory that grows with a fault is seen.
 SMALL = ["--connections-max", "64", "--receive-buffers", "128", "--body-budget-bytes", "17MiB", "--kafka-partitions-max", "64",
@@ -25,7 +27,7 @@ class Server:
         self.plan_bytes = self._plan()
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-                                            text=True, env={**os.environ, **(environment or {})})
+                                            text=True, env={**os.environ, **(environment or {})}, **BOUND)
         try:
             self._ready()
         except BaseException:
