@@ -18,8 +18,10 @@ use std::time::Duration;
 
 /// Addresses in a bootstrap list: more than anybody has use for.
 const BOOTSTRAP_MAX: usize = 64;
-/// Batches of one commit, so partitions that one commit may touch.
-const BATCHES_MAX: u32 = 1024;
+/// Partitions that one commit may touch.
+const TOUCHED_MAX: u32 = 1024;
+/// Bytes of the largest commit, for how many full batches it may have.
+const COMMIT_BYTES_MAX: u64 = 16 << 20;
 /// A password and the line end behind it.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
@@ -132,7 +134,8 @@ impl KafkaPlan {
     pub fn arena(&self) -> ArenaLimits {
         ArenaLimits {
             partitions: self.partitions_max,
-            batches: BATCHES_MAX.min(self.partitions_max),
+            // Two batches in a row of one partition are longer together than one may be.
+            batches: TOUCHED_MAX.min(self.partitions_max) + (2 * COMMIT_BYTES_MAX / self.batch_bytes) as u32,
             batch_bytes: self.batch_bytes as usize,
             ..ArenaLimits::default()
         }

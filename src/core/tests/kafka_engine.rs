@@ -315,6 +315,49 @@ fn a_body_that_no_commit_holds_is_refused_and_smaller_ones_are_not() {
 }
 
 #[test]
+fn a_body_longer_than_a_batch_goes_to_its_partition_in_several_and_in_order() {
+    let mut settings = settings(fixed());
+    settings.arena.batch_bytes = 8 << 10;
+    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
+    let id = bench.open(Protocol::Http);
+    let mut batches = 0;
+    bench.cluster.deed = Box::new(move |batch| {
+        batches += 1;
+        match batches {
+            2 => Deed::AppendAndBreak,
+            4 => Deed::Refuse(19),
+            7 if batch.records.len() > 1 => Deed::Refuse(10),
+            8 => Deed::Break,
+            _ => Deed::Append,
+        }
+    });
+    let (status, body) = bench.ask(id, &post("/v1/events", "", &events(0..5000)), 9 * S);
+    assert_eq!(status, 200, "{body}");
+    let expected: Vec<String> = (0..5000).map(|n| event(n).trim_end().into()).collect();
+    assert_eq!(bench.cluster.values("events"), expected);
+    assert!(bench.cluster.batches > 12, "one after the other: {}", bench.cluster.batches);
+    assert_eq!(bench.engine.metrics().counters.commits, 1);
+    bench.finish();
+}
+
+#[test]
+fn of_several_batches_of_a_partition_each_has_its_own_fate() {
+    let mut settings = settings(fixed());
+    settings.arena.batch_bytes = 4 << 10;
+    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
+    let id = bench.open(Protocol::Http);
+    let mut batches = 0;
+    bench.cluster.deed = Box::new(move |_| {
+        batches += 1;
+        if batches == 2 { Deed::Refuse(44) } else { Deed::Append }
+    });
+    let (status, body) = bench.ask(id, &post("/v1/events", "", &events(0..600)), 5 * S);
+    let missing = 600 - bench.cluster.values("events").len();
+    assert!(status == 503 && missing > 0 && body.contains(&format!("\"not_written\":{missing}")), "{body}");
+    bench.finish();
+}
+
+#[test]
 fn lines_hear_of_their_own_failures_only() {
     let mut bench = usual();
     let ids = [bench.open(Protocol::Lines), bench.open(Protocol::Lines)];
@@ -443,6 +486,11 @@ fn bytes_that_the_kernel_still_reads_outlive_the_outcome() {
     bench.pass(S);
     assert!(bench.heard(ids[1]).starts_with("HTTP/1.1 200 "));
     bench.finish();
+}
+
+#[test]
+fn untrue_replies_and_broken_order_are_noticed() {
+    weather::the_judge_sees(3);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::batch::fate::{Failure, Fate};
 use crate::batch::store::{Layout, Records};
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
-use crate::kafka::partition::{Partitioner, Spread};
+use crate::kafka::partition::{Fitness, Partitioner, Spread};
 use crate::kafka::producer::{self, Outcome, PartitionIndex, Producer, TopicIndex, Why};
 use crate::memory::Memory;
 use crate::reject::Reject;
@@ -279,22 +279,15 @@ impl KafkaSink {
         let partitions = self.producer.partitions(route.topic);
         let partitioner = &mut self.partitioners[usize::from(route.topic.0)];
         let room = records.arena.batch_bytes_max().saturating_sub(bytes);
-        for _ in 0..PARTITIONS_TRIED {
-            let usable = |number| {
-                let index = partitions.index(number).filter(|_| partitions.is_connected(number));
-                index.is_some_and(|index| records.arena.partition_bytes(index.0) < room)
-            };
-            let number = partitioner.choose(key, bytes, partitions.count, usable);
-            let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-            if records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks).is_ok() {
-                return Ok(());
-            }
-            if key.is_some() {
-                break;
-            }
-            partitioner.switch();
-        }
-        Err(Unfit::Full)
+        let fitness = |number| match partitions.index(number).filter(|_| partitions.is_connected(number)) {
+            None => Fitness::Unusable,
+            Some(index) if records.arena.newest_bytes(index.0) < room => Fitness::Fit,
+            Some(_) => Fitness::Full,
+        };
+        let number = partitioner.choose(key, bytes, partitions.count, fitness);
+        let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
+        let appended = records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks);
+        appended.map_err(|_| Unfit::Full)
     }
 
     /// Hands a filled arena to the producer. Returns how many outcomes there will be.
@@ -386,9 +379,6 @@ const NO_PARTITION: Reject = Reject::new(
     "no_partition",
     "the Kafka topic does not have the partition that the configuration names",
 );
-
-/// Partitions whose batches are tried before a keyless event has to wait.
-const PARTITIONS_TRIED: usize = 4;
 
 impl Sink for KafkaSink {
     fn strongest(&self) -> Ack {

@@ -12,7 +12,9 @@ use std::vec::Vec;
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const S: u64 = 1_000_000_000;
 pub(super) const NODES: usize = 3;
-pub(super) const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 96;
+/// Batches of one partition that are submitted and have no outcome.
+const QUEUE_MAX: usize = 4;
 /// A broker takes so many records in a batch and no more.
 pub(super) const RECORDS_MAX: u32 = 5;
 pub(super) const DELIVERY_NS: u64 = 6 * S;
@@ -417,12 +419,12 @@ impl World {
         let count = self.producer.partitions(TopicIndex(topic as u16)).count;
         if count > 0 {
             let part = self.rng.u32(0..count) as usize;
-            let busy = self
-                .slots
-                .iter()
-                .flatten()
-                .filter(|&&at| (self.told[at].topic, self.told[at].part) == (topic, part));
-            if busy.count() < 2 {
+            // One commit may bring several for one partition.
+            for _ in 0..self.rng.usize(1..=QUEUE_MAX) {
+                let place = |at: &&usize| (self.told[**at].topic, self.told[**at].part) == (topic, part);
+                if self.slots.iter().flatten().filter(place).count() >= QUEUE_MAX {
+                    break;
+                }
                 let large = u32::from(self.rng.u8(0..8) == 0) * 3;
                 let records = self.rng.u32(1..=RECORDS_MAX + large);
                 if self.rng.u8(0..24) == 0 {
