@@ -27,6 +27,13 @@ const INBOX_BYTES: usize = 64 << 10;
 /// So much is encrypted at once.
 const TLS_BYTES: usize = 256 << 10;
 
+/// Requests that wait or are in flight at once, whatever they are; room for them is made when the connection is up.
+const REQUESTS: usize = 16;
+/// Produce requests among them: as many as the producer has in flight on a link.
+const FRAMES: usize = 5;
+/// Room for answers that come together.
+const ANSWER_BYTES: usize = 8 << 10;
+
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -152,6 +159,16 @@ impl Link {
         if self.flying == 0 {
             self.clear();
         }
+    }
+
+    /// Makes the room that its requests and answers need, so that none is made while events flow.
+    pub(super) fn prepare(&mut self) {
+        for queue in [&mut self.queue, &mut self.behind] {
+            queue.reserve(REQUESTS.saturating_sub(queue.len()));
+        }
+        self.pending.reserve(REQUESTS.saturating_sub(self.pending.len()));
+        self.inbox.reserve(ANSWER_BYTES.saturating_sub(self.inbox.len()));
+        self.spare.resize_with(FRAMES.max(self.spare.len()), ProduceFrame::default);
     }
 
     /// Nothing is in flight any more.

@@ -293,6 +293,7 @@ fn judged(producer: &Producer, seen: &PartitionAnswer<'_>) -> Option<ProduceAnsw
     let partition = producer.partition(topic, seen.partition)?;
     let bad = || seen.record_errors.clone().filter_map(|error| u32::try_from(error.record).ok());
     let records = bad().min().map(|first| RecordErrors { first, count: bad().count() as u32 });
+                    link.prepare();
     let leader = seen.leader.map(|(leader, epoch)| LeaderHint { leader, epoch });
     Some(ProduceAnswer { partition, error: seen.error, base_offset: seen.base_offset, records, leader })
 }
