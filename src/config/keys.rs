@@ -153,6 +153,13 @@ pub const KEYS: &[Key] = &[
         "Give a connection up whose broker does not answer for this long",
     ),
     key(
+        "kafka.leader_wait_s",
+        Kind::Time("s"),
+        "TIME",
+        "10s",
+        "Turn events away whose partition has had no leader for this long, and give up those that wait for it",
+    ),
+    key(
         "kafka.partitioner",
         Kind::Text,
         "HOW",

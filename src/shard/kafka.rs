@@ -91,6 +91,7 @@ impl Setup {
             compress: compress(plan.codec)?,
             routing: plan.routing(&self.address),
             shard,
+            leader_wait_ns: ns(plan.leader_wait),
             first_sequence: MonotonicClock.wall_ms() * 1_000_000,
         };
         KafkaSink::new(settings, MonotonicClock.now_ns())

@@ -45,6 +45,12 @@ const REPEATED_KEY: Reject =
 /// Events refused by Kafka for which a reply always has room.
 const LATE_LISTED: usize = 4;
 
+const NO_LEADER: Reject = Reject::new(
+    503,
+    "no_leader",
+    "the Kafka partition of an event has had no leader that can be reached for too long: send again later",
+);
+
 const TOO_LARGE_AT_ONCE: Reject = Reject::new(
     413,
     "too_large_at_once",
@@ -73,7 +79,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             Err(NoRoom::Never) => TOO_LARGE_AT_ONCE,
             Err(NoRoom::Refused(reject)) => reject,
         };
-        self.reply_later(conn, id, What::Reject(reject, manner));
+        let retry_after_s = if reject.status == 503 { self.retry_after_s() } else { manner.retry_after_s };
+        self.reply_later(conn, id, What::Reject(reject, Manner { retry_after_s, ..manner }));
         Admission::Done
     }
 
@@ -176,7 +183,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
         let mut way = Way::find(&mut bay.batch, sink, now_ns, stream)?;
         let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
-        let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
+        let (mut index, mut append_ns, mut unfit) = (0u32, 0u64, None);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
         scanner.scan(body, format, |verdict| {
             let at = index;
@@ -188,7 +195,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     let appended = way.append(&Event { stream, key, value, breaks, now_ns, wall_ms });
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     if appended != Err(Unfit::TooLarge) {
-                        full |= appended.is_err();
+                        unfit = unfit.or(appended.err());
                         tally.accepted += 1;
                         return;
                     }
@@ -206,11 +213,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             self.metrics.stages.record(Stage::Parse, scan_ns);
             self.metrics.stages.record(Stage::Append, append_ns);
         }
-        if full {
-            self.undo(&tally);
-            return Err(self.bays[self.open_bay].no_room());
-        }
-        Ok(tally)
+        let Some(unfit) = unfit else { return Ok(tally) };
+        self.undo(&tally);
+        Err(match unfit {
+            Unfit::NoLeader => NoRoom::Refused(NO_LEADER),
+            Unfit::Full | Unfit::TooLarge => self.bays[self.open_bay].no_room(),
+        })
     }
 
     /// Refuses one event of which only the start is known: listed, and quarantined if there is room.

@@ -100,6 +100,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             {
                 // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
                 self.finish_commit();
+            } else if hub.flight.as_ref().is_some_and(|flight| flight.sent) {
+                // The producer may have given batches up at once.
+                self.poll_upstream();
             }
         }
         let hub = &mut self.hub;

@@ -31,6 +31,7 @@ mod list;
 mod metadata;
 mod mutant;
 mod partition;
+mod reach;
 mod ready;
 mod settings;
 mod stamp;
@@ -223,7 +224,7 @@ impl Producer {
     pub fn handle(&mut self, now_ns: u64, input: Input<'_>) {
         self.stirred = true;
         match input {
-            Input::Up { link } => self.link_up(link),
+            Input::Up { link } => self.link_up(now_ns, link),
             Input::Down { link, why } => self.link_down(now_ns, link, why),
             Input::Metadata { link, correlation, answer } => {
                 self.metadata_answered(now_ns, link, correlation, &answer);

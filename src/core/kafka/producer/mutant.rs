@@ -52,6 +52,12 @@ mutants! {
     BelieveStale,
     /// A batch that an answer does not mention counts as written.
     MissingIsWritten,
+    /// What waits for a partition without a leader is given up as not written, though an attempt is unknown.
+    ForsakenIsProof,
+    /// A partition that was forsaken stays so when its leader is back.
+    ForsakenForGood,
+    /// What waits for a partition without a leader holds its commit until the delivery timeout.
+    WaitForLeader,
     /// A batch goes before those that its partition was given earlier.
     JumpQueue,
     /// The parts of a batch that was split go behind those that its partition was given later.

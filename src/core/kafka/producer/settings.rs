@@ -27,6 +27,9 @@ pub struct Settings {
     pub request_bytes_max: u64,
     /// From `submit` to the last moment at which an outcome is given. 120 s: Java's `delivery.timeout.ms`.
     pub delivery_timeout_ns: u64,
+    /// A partition whose leader could not be reached for so long is forsaken: what of it is surely in no log is given
+    /// up then, and at once from then on. 10 s: brokers that died lose their leadership after 9 s by default.
+    pub leader_wait_ns: u64,
     /// From a request to its answer; then the link is given up. 30 s: Java's `request.timeout.ms`. Must exceed
     /// the timeout that Produce requests tell the broker.
     pub request_timeout_ns: u64,
@@ -74,6 +77,7 @@ impl Settings {
             request_timeout_ns: 30 * S,
             dial_timeout_ns: 10 * S,
             suspect_ns: 2 * S,
+            leader_wait_ns: 10 * S,
             retry: Backoff { min_ns: 100 * MS, max_ns: S },
             redial: Backoff { min_ns: 50 * MS, max_ns: 10 * S },
             retries_max: u32::MAX,

@@ -100,6 +100,7 @@ impl Producer {
                 return;
             }
             if now_ns < end {
+        self.tick_reach(now_ns, p);
                 let not_before = self.partitions[p].not_before_ns;
                 self.wake(if not_before > now_ns { end.min(not_before) } else { end });
                 if phase == Phase::Waiting {

@@ -340,6 +340,8 @@ pub enum Why {
     Deadline,
     /// The retries allowed were used up.
     Retries,
+    /// The partition had no leader that could be reached for too long, and no attempt is unknown.
+    NoLeader,
     /// The broker refuses it, and would again.
     Rejected,
     /// Writing to the topic is not allowed.
@@ -370,6 +372,7 @@ impl fmt::Display for Reason {
             Why::Deadline => "not acknowledged by Kafka in time",
             Why::Retries => "not acknowledged by Kafka within the retries allowed",
             Why::Rejected => "rejected by Kafka",
+            Why::NoLeader => "the partition has had no leader that can be reached for too long",
             Why::Denied => "Kafka does not allow writing to this topic",
             Why::TooLarge => "larger than Kafka takes (max.message.bytes)",
             Why::BadRecord => "a record that Kafka finds invalid",

@@ -139,6 +139,8 @@ pub enum Returned {
     Refused,
 }
 
+    /// Its partition has had no leader for too long, and others were not to be chosen.
+    NoLeader,
 impl KafkaSink {
     /// A sink that begins to connect at once.
     ///
@@ -300,6 +302,9 @@ impl KafkaSink {
         self.next_sequence += u64::from(arena.events());
         arena.slots().len() as u32
     }
+        if number.is_some_and(|number| partitions.is_forsaken(number)) {
+            return Err(Unfit::NoLeader);
+        }
 
     /// Takes note of what became of one batch of the commit that is out.
     pub fn take_outcome<M: Memory>(

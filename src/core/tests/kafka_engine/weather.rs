@@ -13,6 +13,8 @@ pub struct Kinds {
     partial: u64,
     not_written: u64,
     possibly_written: u64,
+    /// Of those not written.
+    no_leader: u64,
 }
 
 impl Kinds {
@@ -21,12 +23,13 @@ impl Kinds {
         self.partial += other.partial;
         self.not_written += other.not_written;
         self.possibly_written += other.possibly_written;
+        self.no_leader += other.no_leader;
     }
 
     /// A run that never meets a kind says nothing of it.
     pub fn assert_all_met(&self) {
-        let Kinds { whole, partial, not_written, possibly_written } = *self;
-        assert!(whole > 100 && partial > 20 && not_written > 20 && possibly_written > 20);
+        let Kinds { whole, partial, not_written, possibly_written, no_leader } = *self;
+        assert!(whole > 100 && partial > 20 && not_written > 20 && possibly_written > 20 && no_leader > 20);
     }
 }
 
@@ -75,6 +78,7 @@ fn live(seed: u64) -> (Bench, Vec<Asked>, Vec<String>) {
     let mut settings = settings(Routing { key, ..Routing::fixed("events") });
     // The least there is: most commits have several batches for a partition then.
     settings.arena.batch_bytes = [200_000, 1024][chance.usize(..2)];
+    settings.producer.leader_wait_ns = [10 * S, 300 * MS][chance.usize(..2)];
     let mut bench = Bench::ready(config, settings, Cluster::new(3, &[("events", 6)]));
     bench.cluster.deed = deeds(seed);
     let ids: Vec<_> = (0..CONNECTIONS).map(|_| bench.open(Protocol::Http)).collect();
@@ -106,11 +110,19 @@ fn live(seed: u64) -> (Bench, Vec<Asked>, Vec<String>) {
                 bench.pass(chance.u64(..3 * S));
                 bench.cluster.down = false;
             }
-            1..10 => {}
+            1 | 2 => {
+                let partition = chance.usize(..6);
+                bench.cluster.topics[0].leaders[partition] = -1;
+                bench.break_links();
+                bench.pass(chance.u64(..2 * S));
+            }
+            3 => bench.cluster.lead_all(),
+            4..12 => {}
             _ => bench.pass(chance.u64(..30 * MS)),
         }
         ids.iter().zip(&mut heard).for_each(|(id, heard)| heard.push_str(&bench.heard(*id)));
     }
+    bench.cluster.lead_all();
     bench.pass(60 * S);
     let mut bench = bench.finish();
     ids.iter().zip(&mut heard).for_each(|(id, heard)| heard.push_str(&bench.heard(*id)));
@@ -187,6 +199,7 @@ fn judge(seed: u64, bench: &Bench, asked: &[Asked], heard: &[String]) -> Kinds {
                 "503" if reply.contains("\"possibly_written\",") => kinds.possibly_written += 1,
                 "503" => {
                     assert!(stored == 0, "{what}");
+                    kinds.no_leader += u64::from(reply.contains("had no leader"));
                     kinds.not_written += 1;
                 }
                 _ => panic!("{what}"),

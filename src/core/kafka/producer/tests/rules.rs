@@ -286,8 +286,8 @@ fn rule_10_a_topic_that_is_denied_fails_alone() {
 
 #[test]
 fn rule_11_a_batch_that_expires_is_told_apart_by_whether_it_may_be_written() {
-    // Never sent: no leader.
-    let mut desk = Desk::new(&[-1]);
+    // Never sent: no leader, and nobody forsakes it.
+    let mut desk = Desk::with(Settings { leader_wait_ns: u64::MAX, ..settings() }, &[-1]);
     desk.submit(0, 0, 1);
     desk.pass(121 * S);
     assert_eq!(desk.not_written(0), Why::Deadline);

@@ -2,6 +2,7 @@
 use super::cluster::Cluster;
 use super::oracle::{self, Told};
 use crate::kafka::producer::mutant::Mutant;
+use crate::kafka::producer::partition::Phase;
 use crate::kafka::producer::*;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::format;
@@ -111,6 +112,7 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         requests_max: rng.usize(1..=5),
         batches_per_request_max: rng.usize(1..=4),
         delivery_timeout_ns: [DELIVERY_NS, S][rng.usize(0..2)],
+        leader_wait_ns: rng.u64(200 * MS..1500 * MS),
         retries_max: if rng.u8(0..4) == 0 { 3 } else { u32::MAX },
         request_timeout_ns: 1500 * MS,
         dial_timeout_ns: 500 * MS,
@@ -306,6 +308,28 @@ impl World {
             self.settle(slot, outcome)?;
         }
         Ok(())
+        self.nobody_is_held_up()
+    }
+
+    /// What is surely in no log waits for a leader no longer than it may.
+    fn nobody_is_held_up(&self) -> Result<(), String> {
+        let producer = &self.producer;
+        // Hanging up in the end is not told to anybody.
+        if producer.is_finished() {
+            return Ok(());
+        }
+        for part in &producer.partitions {
+            let reached = part.leader.is_some_and(|row| producer.rows[row].is_up());
+            if reached == part.away_since_ns.is_some() {
+                return Err(format!("does not know whether its leader is there: {part:?}"));
+            }
+            let too_long = |since| self.now > since + producer.settings.leader_wait_ns;
+            let waits = !matches!(part.phase, Phase::Sent { .. } | Phase::Held)
+                && part.head.is_some_and(|head| !producer.batches[head].maybe);
+            if waits && part.away_since_ns.is_some_and(too_long) {
+                return Err(format!("waits for a leader for too long: {part:?}"));
+            }
+        }
     }
 
     fn dial(&mut self, link: LinkId, to: Endpoint) -> Result<(), String> {
