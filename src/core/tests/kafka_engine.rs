@@ -214,6 +214,37 @@ fn a_batch_too_large_is_halved_until_it_fits_or_one_event_is_at_fault() {
 }
 
 #[test]
+fn what_a_topic_takes_is_learnt_once() {
+    let mut settings = settings(fixed());
+    settings.arena.batch_bytes = 200_000;
+    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
+    let refused = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = refused.clone();
+    bench.cluster.deed = Box::new(move |batch| {
+        let bytes: usize = batch.records.iter().map(|record| record.value.len() + 9).sum();
+        count.set(count.get() + u32::from(bytes > 60_000));
+        if bytes > 60_000 { Deed::Refuse(10) } else { Deed::Append }
+    });
+    let body = format!("{{\"x\":\"{}\"}}\n", "x".repeat(980)).repeat(300);
+    let ask = |bench: &mut Bench| {
+        let id = bench.open(Protocol::Http);
+        assert_eq!(bench.ask(id, &post("/v1/events", "", &body), 3 * S).0, 200);
+        refused.take()
+    };
+    let first = ask(&mut bench);
+    assert!(first >= 3, "{first}: 200 KB, then 100 KB, and the rest of the commit");
+    assert_eq!([0; 3].map(|_| ask(&mut bench)), [0; 3]);
+    // The topic may have been changed meanwhile: one guess in ten minutes.
+    bench.pass(601 * S);
+    assert_eq!(ask(&mut bench), 0);
+    let guess = ask(&mut bench);
+    assert!((1..first).contains(&guess), "{guess}");
+    assert_eq!([0; 3].map(|_| ask(&mut bench)), [0; 3]);
+    assert_eq!(bench.cluster.values("events").len(), 300 * 9);
+    bench.finish();
+}
+
+#[test]
 fn a_request_refused_whole_is_a_400() {
     let mut bench = usual();
     let id = bench.open(Protocol::Http);
@@ -359,37 +390,6 @@ fn of_several_batches_of_a_partition_each_has_its_own_fate() {
     bench.finish();
 }
 
-#[test]
-fn lines_hear_of_their_own_failures_only() {
-    let mut bench = usual();
-    let ids = [bench.open(Protocol::Lines), bench.open(Protocol::Lines)];
-    bench.cluster.deed =
-        Box::new(|batch| match batch.records.iter().position(|record| record.value == b"{\"n\":13}") {
-            Some(first) => Deed::Complain(87, first as u32, 1),
-            None => Deed::Append,
-        });
-    bench.engine.tick();
-    for (id, range) in [(ids[0], 0..5), (ids[1], 10..15), (ids[0], 5..10)] {
-        bench.engine.receive(id, &mut events(range).into_bytes());
-    }
-    bench.pass(S);
-    assert_eq!(bench.heard(ids[0]), "{\"ack\":\"replicated\",\"through\":10,\"rejected\":[]}\n");
-    assert_eq!(
-        bench.heard(ids[1]),
-        "{\"ack\":\"replicated\",\"through\":5,\"rejected\":[{\"line\":4,\"reason\":\"refused by Kafka as an invalid record\"}]}\n"
-    );
-    bench.cluster.deed = Box::new(|_| Deed::Refuse(29));
-    bench.send(ids[1], &events(0..2));
-    bench.pass(S);
-    let heard = bench.heard(ids[1]);
-    assert!(
-        heard.starts_with("{\"ack\":null,\"error\":\"not_written\",\"reason\":\"topic events, "),
-        "{heard}"
-    );
-    assert!(heard.ends_with("\"through\":7,\"rejected\":[]}\n"), "{heard}");
-    bench.finish();
-}
-
 /// Events of one key; the first for partition 0 of two, the second for partition 1.
 fn keys_of_two() -> [String; 2] {
     [0, 1].map(|wanted| {
@@ -456,6 +456,37 @@ fn lines_for_a_partition_without_a_leader_wait_for_it_and_hold_up_nobody() {
     bench.cluster.topics[0].leaders[0] = 0;
     bench.pass(3 * S);
     assert_eq!(bench.heard(ids[0]), "{\"ack\":\"replicated\",\"through\":1,\"rejected\":[]}\n");
+    bench.finish();
+}
+
+#[test]
+fn lines_hear_of_their_own_failures_only() {
+    let mut bench = usual();
+    let ids = [bench.open(Protocol::Lines), bench.open(Protocol::Lines)];
+    bench.cluster.deed =
+        Box::new(|batch| match batch.records.iter().position(|record| record.value == b"{\"n\":13}") {
+            Some(first) => Deed::Complain(87, first as u32, 1),
+            None => Deed::Append,
+        });
+    bench.engine.tick();
+    for (id, range) in [(ids[0], 0..5), (ids[1], 10..15), (ids[0], 5..10)] {
+        bench.engine.receive(id, &mut events(range).into_bytes());
+    }
+    bench.pass(S);
+    assert_eq!(bench.heard(ids[0]), "{\"ack\":\"replicated\",\"through\":10,\"rejected\":[]}\n");
+    assert_eq!(
+        bench.heard(ids[1]),
+        "{\"ack\":\"replicated\",\"through\":5,\"rejected\":[{\"line\":4,\"reason\":\"refused by Kafka as an invalid record\"}]}\n"
+    );
+    bench.cluster.deed = Box::new(|_| Deed::Refuse(29));
+    bench.send(ids[1], &events(0..2));
+    bench.pass(S);
+    let heard = bench.heard(ids[1]);
+    assert!(
+        heard.starts_with("{\"ack\":null,\"error\":\"not_written\",\"reason\":\"topic events, "),
+        "{heard}"
+    );
+    assert!(heard.ends_with("\"through\":7,\"rejected\":[]}\n"), "{heard}");
     bench.finish();
 }
 

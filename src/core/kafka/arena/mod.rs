@@ -174,16 +174,23 @@ impl<M: Memory> RecordArena<M> {
             + limits.partitions as usize * size_of::<u32>()
     }
 
-    /// Bound of a batch in bytes, header included.
+    /// Bound of a batch of more than one record in bytes, header included.
     pub fn batch_bytes_max(&self) -> usize {
         self.batch_bytes
+    }
+
+    /// Bounds the batches from here on, between [`BATCH_BYTES_MIN`] and what the arena was made with. An event that
+    /// is longer goes alone.
+    pub fn bound_batches(&mut self, bytes: usize) {
+        let most = self.limits.batch_bytes.max(BATCH_BYTES_MIN);
+        self.batch_bytes = bytes.clamp(BATCH_BYTES_MIN, most);
     }
 
     /// Whether an empty arena takes an event of so many bytes of key, headers' names and values, and value
     /// together. If not, no arena ever will: it is too large and not to be waited with.
     pub fn takes(&self, bytes: usize, headers: usize) -> bool {
         let overhead = HEADER_BYTES + RECORD_OVERHEAD_MAX + 2 * varint::BYTES_MAX * headers;
-        overhead + bytes <= self.batch_bytes.min(self.capacity())
+        overhead + bytes <= self.limits.batch_bytes.max(BATCH_BYTES_MIN).min(self.capacity())
     }
 
     /// Events in it.
@@ -309,7 +316,9 @@ impl<M: Memory> RecordArena<M> {
     ) -> Result<(), Full> {
         let run = self.run_of(slot);
         let batch = &mut self.batches[slot as usize];
-        let most = self.batch_bytes.saturating_sub(HEADER_BYTES + batch.bytes as usize);
+        let bound =
+            if batch.records == 0 { self.limits.batch_bytes.max(BATCH_BYTES_MIN) } else { self.batch_bytes };
+        let most = bound.saturating_sub(HEADER_BYTES + batch.bytes as usize);
         let block = self.first.bytes_mut();
         let end = block.len().min(self.len + most);
         let delta = timestamp_ms.wrapping_sub(batch.first_timestamp_ms);

@@ -231,6 +231,23 @@ fn undoing_gives_a_partition_its_earlier_batch_back() {
 }
 
 #[test]
+fn a_lower_bound_makes_more_batches_and_lets_a_longer_event_go_alone() {
+    let mut arena = arena(1 << 16, LIMITS);
+    arena.bound_batches(0);
+    assert_eq!(arena.batch_bytes_max(), BATCH_BYTES_MIN);
+    for len in [400, 400, 400, 5000, 10] {
+        assert!(arena.takes(len, 0));
+        put(&mut arena, 0, &"v".repeat(len)).unwrap();
+    }
+    arena.seal(None);
+    let records: Vec<u32> = arena.batches().map(|batch| batch.records).collect();
+    assert_eq!(records, [2, 1, 1, 1]);
+    arena.clear();
+    arena.bound_batches(usize::MAX);
+    assert_eq!(arena.batch_bytes_max(), LIMITS.batch_bytes);
+}
+
+#[test]
 fn a_batch_halves_down_to_single_records() {
     let mut arena = arena(1 << 16, ArenaLimits { splits: 300, ..LIMITS });
     (0..300).for_each(|n| put(&mut arena, 0, &format!("{n}")).unwrap());

@@ -7,6 +7,7 @@
 //! ```text
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
+mod bound;
 mod routing;
 mod time;
 
@@ -27,6 +28,7 @@ use crate::reject::Reject;
 use crate::segment::header::StreamName;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use bound::Bound;
 use routing::{EventId, Headers};
 
 /// What a shard's Kafka sink is told at start.
@@ -62,6 +64,8 @@ pub struct KafkaSink {
     streams: Vec<(StreamName, TopicIndex)>,
     /// One a topic.
     partitioners: Vec<Partitioner>,
+    /// One a topic.
+    bounds: Vec<Bound>,
     /// A key whose escapes were decoded.
     scratch: Vec<u8>,
     /// Of the first event of the batch that is filling.
@@ -117,6 +121,15 @@ pub enum Misroute {
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     topic: TopicIndex,
+    /// Bytes that its batches may have.
+    batch_bytes: usize,
+}
+
+impl Route {
+    /// Bytes that its batches may have, as far as its topic's brokers have said.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
 }
 
 /// Why an event is not in the batch.
@@ -126,6 +139,8 @@ pub enum Unfit {
     Full,
     /// No batch will ever hold it.
     TooLarge,
+    /// Its partition has had no leader for too long, and others were not to be chosen.
+    NoLeader,
 }
 
 /// How a batch came back.
@@ -139,8 +154,6 @@ pub enum Returned {
     Refused,
 }
 
-    /// Its partition has had no leader for too long, and others were not to be chosen.
-    NoLeader,
 impl KafkaSink {
     /// A sink that begins to connect at once.
     ///
@@ -161,6 +174,7 @@ impl KafkaSink {
             fixed: None,
             streams: Vec::with_capacity(topics_max),
             partitioners: Vec::with_capacity(topics_max),
+            bounds: Vec::with_capacity(topics_max),
             scratch: settings.routing.scratch(),
             routing: settings.routing,
             next_sequence: settings.first_sequence,
@@ -215,7 +229,7 @@ impl KafkaSink {
         }
         match self.spread {
             Spread::Explicit(partition) if partition >= count => Err(Misroute::Refused(NO_PARTITION)),
-            _ => Ok(Route { topic }),
+            _ => Ok(Route { topic, batch_bytes: self.bounds[usize::from(topic.0)].bytes() }),
         }
     }
 
@@ -245,6 +259,7 @@ impl KafkaSink {
         while self.partitioners.len() <= usize::from(topic.0) {
             let seed = self.seed.wrapping_add(self.partitioners.len() as u64);
             self.partitioners.push(Partitioner::new(self.spread, seed));
+            self.bounds.push(Bound::NONE);
         }
     }
 
@@ -287,6 +302,9 @@ impl KafkaSink {
             Some(_) => Fitness::Full,
         };
         let number = partitioner.choose(key, bytes, partitions.count, fitness);
+        if number.is_some_and(|number| partitions.is_forsaken(number)) {
+            return Err(Unfit::NoLeader);
+        }
         let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
         let appended = records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks);
         appended.map_err(|_| Unfit::Full)
@@ -302,9 +320,6 @@ impl KafkaSink {
         self.next_sequence += u64::from(arena.events());
         arena.slots().len() as u32
     }
-        if number.is_some_and(|number| partitions.is_forsaken(number)) {
-            return Err(Unfit::NoLeader);
-        }
 
     /// Takes note of what became of one batch of the commit that is out.
     pub fn take_outcome<M: Memory>(
@@ -318,11 +333,15 @@ impl KafkaSink {
         let partition = PartitionIndex(batch.partition);
         let (fate, reason) = match outcome {
             Outcome::Written { .. } => {
+                self.bound(partition).written(now_ns, batch.raw_bytes as usize);
                 self.written.0 += u64::from(batch.raw_bytes);
                 self.written.1 += u64::from(batch.bytes);
                 return Returned::Done;
             }
-            Outcome::Split { .. } => {
+            Outcome::Split { why, .. } => {
+                if why == Why::TooLarge {
+                    self.bound(partition).refused(now_ns, batch.raw_bytes as usize);
+                }
                 let compress = self.compress.as_mut().map(|compress| &mut **compress as &mut dyn Compress);
                 if let Some((first, second)) = records.arena.split(slot, compress) {
                     let part = |slot| {
@@ -350,6 +369,12 @@ impl KafkaSink {
             records.fates.fail(events, Failure { fate, partition, reason });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
+    }
+
+    /// What is known of the topic of a partition.
+    fn bound(&mut self, partition: PartitionIndex) -> &mut Bound {
+        let (topic, _) = self.producer.locate(partition);
+        &mut self.bounds[usize::from(topic.0)]
     }
 
     /// Bytes written of the commit that is done: before compression, and as sent.

@@ -419,7 +419,7 @@ impl World {
         if self.now > told.deadline_ns {
             return Err(format!("told late, at {}: {told:?}", self.now));
         }
-        let Outcome::Split { at } = outcome else { return Ok(()) };
+        let Outcome::Split { at, .. } = outcome else { return Ok(()) };
         let told = told.clone();
         if at == 0 || at >= told.records {
             return Err(format!("cannot be cut there: {told:?}"));
