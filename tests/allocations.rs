@@ -151,6 +151,7 @@ fn serve(plan: &Plan) -> Served {
         core: plan.cores.shards[0].core,
         listeners: listening.shards.remove(0),
         resume,
+        quarantine_first: resume.map(|resume| resume.next_quarantine),
         kafka,
         requests: keeper.as_ref().map(Keeper::requests),
     };

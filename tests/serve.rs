@@ -5,6 +5,7 @@ use common::{
     Client, PATIENCE, Random, Reply, Server, TempDir, cat, get, json, ndjson, post, read_by_stranger, run,
     segments, serve, serve_segments,
 };
+use ringmill_kafka_kit::fake::{Fake, Settings};
 use serde_json::{Value, json as value};
 use std::{
     fs,
@@ -728,6 +729,51 @@ fn quarantine_holds_the_very_bytes() {
         assert!(found, "{} not in {}", String::from_utf8_lossy(bytes), String::from_utf8_lossy(&held));
     }
     assert_eq!(cat(&dir.join("data"), &[]), b"{\"good\":1}\n".repeat(bad.len()));
+}
+
+#[test]
+fn any_sink_keeps_what_is_refused_where_it_is_told() {
+    let dir = TempDir::new("quarantine-elsewhere");
+    let fake = Fake::start(Settings { nodes: 1, ..Settings::default() }.topic("events", 2));
+    let kafka = format!("kafka:{}/events", fake.addresses()[0]);
+    for sink in ["null", &*kafka] {
+        let kept = dir.join(&sink[..4]);
+        let mut command = serve();
+        command.args(["--sink", sink, "--quarantine-bytes", "4MiB", "--quarantine"]).arg(&kept);
+        let server = Server::start(command);
+        let mut client = server.client();
+        for n in 0..3 {
+            let body = format!("{{\"good\":{n}}}\nnonsense {n}\n");
+            assert_counts(sink, &client.ask(&ndjson(&body)), 207, 1, 1);
+            assert_counts(sink, &client.ask(&ndjson(format!("[{n}]\n"))), 400, 0, 1);
+        }
+        eventually("all is counted", || {
+            server.metric("ringmill_events_quarantined_total") == 6.0
+                && server.metric("ringmill_events_stored_total") == 3.0
+        });
+        server.stop();
+        let held = String::from_utf8(cat(&kept, &["--quarantine"])).unwrap();
+        for n in 0..3 {
+            assert!(
+                held.contains(&format!("nonsense {n}\n")) && held.contains(&format!("\n[{n}]\n")),
+                "{held}"
+            );
+        }
+        assert_eq!(cat(&kept, &[]), b"", "{sink}: and no event beside them");
+    }
+}
+
+#[test]
+fn without_a_quarantine_segments_keep_only_what_is_good() {
+    let dir = TempDir::new("no-quarantine");
+    let mut command = serve_segments(&dir.join("data"));
+    command.args(["--quarantine", "none"]);
+    let server = Server::start(command);
+    assert_counts("one bad", &server.client().ask(&ndjson("nonsense\n{\"good\":1}\n")), 207, 1, 1);
+    assert_eq!(server.metric("ringmill_events_rejected_total"), 1.0);
+    server.stop();
+    assert_eq!(cat(&dir.join("data"), &["--quarantine"]), b"");
+    assert_eq!(cat(&dir.join("data"), &[]), b"{\"good\":1}\n");
 }
 
 #[test]
