@@ -41,6 +41,8 @@ pub(super) enum Stage {
     Free,
     /// On its way.
     Dialing,
+    /// Made; what is to be shown on it is being read.
+    Secrets,
     /// In the TLS handshake.
     Tls,
     /// In ours.
@@ -159,8 +161,6 @@ impl Link {
         if self.flying == 0 {
             self.clear();
         }
-    }
-
     /// Makes the room that its requests and answers need, so that none is made while events flow.
     pub(super) fn prepare(&mut self) {
         for queue in [&mut self.queue, &mut self.behind] {
@@ -169,6 +169,8 @@ impl Link {
         self.pending.reserve(REQUESTS.saturating_sub(self.pending.len()));
         self.inbox.reserve(ANSWER_BYTES.saturating_sub(self.inbox.len()));
         self.spare.resize_with(FRAMES.max(self.spare.len()), ProduceFrame::default);
+    }
+
     }
 
     /// Nothing is in flight any more.

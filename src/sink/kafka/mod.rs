@@ -12,6 +12,7 @@
 //! - `steps`: requests put on a connection, and what answers mean for the producer.
 //! - `link`: one connection: frames, order, what is in flight.
 //! - [`handshake`]: versions and credentials; [`sasl`] and [`tls`] within it.
+//! - [`secrets`]: certificates and credentials, read anew for each connection.
 //! - `wire`: control messages to and from bytes.
 //! - [`resolve`]: threads for what takes long. [`zstd`]: a codec that is written in C.
 
@@ -19,6 +20,7 @@ pub mod handshake;
 mod link;
 pub mod resolve;
 pub mod sasl;
+pub mod secrets;
 mod steps;
 pub mod tls;
 mod wire;
@@ -38,6 +40,7 @@ use handshake::{Failure, Handshake};
 use link::{Link, Stage};
 use resolve::{Solution, Task};
 use sasl::Credentials;
+use secrets::Secrets;
 use tls::Tls;
 
 /// Sentences about failed connections that wait to be logged.
@@ -54,6 +57,8 @@ pub struct LinkSettings {
     pub tls: Option<Tls>,
     /// Credentials, if they are wanted.
     pub sasl: Option<Credentials>,
+    /// Both are asked for again ([`Task::Secrets`]) for each connection; these are the first.
+    pub renews_secrets: bool,
     /// How long a leader may wait for the other replicas, milliseconds. Below the producer's request timeout.
     pub produce_timeout_ms: i32,
 }
@@ -325,6 +330,24 @@ impl Links {
     pub fn peer_lost(&mut self, now_ns: u64, producer: &mut Producer, peer: PeerId, code: i32) {
         let link = &self.links[peer as usize];
         if !matches!(link.stage, Stage::Leaving | Stage::Free) {
+    fn take_secrets(&mut self, found: Result<Secrets, String>) {
+        match found {
+            Ok(secrets) => {
+                self.settings.tls = secrets.tls;
+                self.credentials = secrets.sasl.map(Arc::new);
+            }
+            Err(why) => self.say(format!("{why}; going on with what was read before")),
+        }
+    }
+
+    /// Has a sentence logged.
+    fn say(&mut self, text: String) {
+        if self.failures.len() == FAILURES_MAX {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(text);
+    }
+
             let (id, failure) = (link.id, link.lost(code));
             self.down(now_ns, producer, id, &failure);
         }
@@ -334,6 +357,17 @@ impl Links {
     pub fn peer_released(&mut self, peer: PeerId) {
         self.links[peer as usize].free();
     }
+        if self.settings.renews_secrets {
+            link.stage = Stage::Secrets;
+            let id = link.id;
+            return self.tasks.push_back((id, Task::Secrets));
+        }
+        self.introduce(now_ns, producer, peer);
+    }
+
+    /// Begins to speak on a connection that was made.
+    fn introduce(&mut self, now_ns: u64, producer: &mut Producer, peer: PeerId) {
+        let link = &mut self.links[peer as usize];
 
     /// The producer wants it no more.
     fn hang_up(&mut self, id: LinkId) {
@@ -354,10 +388,7 @@ impl Links {
     /// A connection is no more: for the producer, and for the log.
     fn down(&mut self, now_ns: u64, producer: &mut Producer, id: LinkId, failure: &Failure) {
         let row = &self.rows[id.row()];
-        if self.failures.len() == FAILURES_MAX {
-            self.failures.pop_front();
-        }
-        self.failures.push_back(format!("broker {}:{} {}", row.host, row.port, failure.text));
+        self.say(format!("broker {}:{} {}", row.host, row.port, failure.text));
         self.hang_up(id);
         producer.handle(now_ns, Input::Down { link: id, why: failure.why });
     }

@@ -1,8 +1,11 @@
 //! Requests put on a connection, and what its answers mean for the producer.
 
+use std::sync::Arc;
+
 use super::handshake::{self, Failure, Handshake, Progress};
 use super::link::{Asked, Link, Pending, Stage};
 use super::resolve::Task;
+use super::sasl::Credentials;
 use super::wire::{self, Head};
 use super::{Links, Unsent};
 use crate::core::kafka::produce::{
@@ -30,8 +33,11 @@ impl Link {
     }
 
     /// Begins to say again who we are.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn renew(&mut self, credentials: Option<Arc<Credentials>>) {
         self.renewing = true;
+        if let Some(handshake) = &mut self.handshake {
+            handshake.credentials = credentials;
+        }
         self.proceed(Handshake::again);
     }
 }
@@ -287,13 +293,13 @@ impl Links {
 /// A partition's answer in the producer's words. None for a partition that it never had.
 fn judged(producer: &Producer, seen: &PartitionAnswer<'_>) -> Option<ProduceAnswer> {
     let topic = match seen.topic {
+                    link.prepare();
         TopicRef::Name(name) => producer.topic_by_name(std::str::from_utf8(name).ok()?)?,
         TopicRef::Id(id) => producer.topic_by_id(TopicId(id))?,
     };
     let partition = producer.partition(topic, seen.partition)?;
     let bad = || seen.record_errors.clone().filter_map(|error| u32::try_from(error.record).ok());
     let records = bad().min().map(|first| RecordErrors { first, count: bad().count() as u32 });
-                    link.prepare();
     let leader = seen.leader.map(|(leader, epoch)| LeaderHint { leader, epoch });
     Some(ProduceAnswer { partition, error: seen.error, base_offset: seen.base_offset, records, leader })
 }
