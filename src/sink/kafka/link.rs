@@ -118,6 +118,10 @@ pub(super) struct Link {
     pub(super) renewing: bool,
     /// Answers to other requests than those of the handshake.
     pub(super) answers: u64,
+    /// It stands in the list of those that may have something to send.
+    pub(super) queued: bool,
+    /// It was counted as one that reads batches.
+    pub(super) borrowing: bool,
     queue: VecDeque<Item>,
     behind: VecDeque<Item>,
     pending: VecDeque<Pending>,
@@ -144,6 +148,8 @@ impl Link {
             renew_ns: None,
             renewing: false,
             answers: 0,
+            queued: false,
+            borrowing: false,
             queue: VecDeque::new(),
             behind: VecDeque::new(),
             pending: VecDeque::new(),
@@ -155,12 +161,6 @@ impl Link {
         }
     }
 
-    /// Gives it up. What is in flight stays until [`Link::free`].
-    pub(super) fn leave(&mut self) {
-        self.stage = Stage::Leaving;
-        if self.flying == 0 {
-            self.clear();
-        }
     /// Makes the room that its requests and answers need, so that none is made while events flow.
     pub(super) fn prepare(&mut self) {
         for queue in [&mut self.queue, &mut self.behind] {
@@ -171,6 +171,12 @@ impl Link {
         self.spare.resize_with(FRAMES.max(self.spare.len()), ProduceFrame::default);
     }
 
+    /// Gives it up. What is in flight stays until [`Link::free`].
+    pub(super) fn leave(&mut self) {
+        self.stage = Stage::Leaving;
+        if self.flying == 0 {
+            self.clear();
+        }
     }
 
     /// Nothing is in flight any more.

@@ -48,6 +48,12 @@ impl Links {
         row.peer.map(|peer| &mut self.links[peer as usize])
     }
 
+    fn touch_row(&mut self, id: LinkId) {
+        if let Some(peer) = self.rows.get(id.row()).and_then(|row| row.peer) {
+            self.touch(peer);
+        }
+    }
+
     pub(super) fn ask_metadata(
         &mut self,
         producer: &Producer,
@@ -65,6 +71,7 @@ impl Links {
             head.metadata(topics.iter().map(|&topic| producer.topic(topic).0), allow_create, &mut out);
             link.put(Pending { correlation, asked: Asked::Metadata(version) }, out);
         }
+        self.touch_row(id);
         self.topics = topics;
     }
 
@@ -78,6 +85,7 @@ impl Links {
             Head { client_id: &client_id, version, correlation }.init_producer_id(&mut out);
             link.put(Pending { correlation, asked: Asked::InitProducerId(version) }, out);
         }
+        self.touch_row(id);
     }
 
     /// Stamps the batches in `self.slots` and puts them as one request.
@@ -127,6 +135,7 @@ impl Links {
         match frame.encode(&head, &list[..count]) {
             Ok(bytes) => {
                 link.put_produce(Pending { correlation, asked: Asked::Produce(version) }, frame, bytes);
+                self.touch_row(id);
             }
             Err(error) => {
                 debug_assert!(false, "{error:?}");
@@ -152,6 +161,7 @@ impl Links {
         if let Err(failure) = fed {
             self.fail(now_ns, producer, peer, &failure);
         }
+        self.touch(peer);
     }
 
     /// From the driver.
@@ -160,6 +170,7 @@ impl Links {
         if !matches!(link.stage, Stage::Leaving | Stage::Free) {
             link.sent(bytes);
             self.read(now_ns, producer, peer);
+            self.touch(peer);
         }
     }
 
@@ -282,6 +293,7 @@ impl Links {
                     link.renewed();
                 } else {
                     link.stage = Stage::Up;
+                    link.prepare();
                     producer.handle(now_ns, Input::Up { link: id });
                 }
             }
@@ -293,7 +305,6 @@ impl Links {
 /// A partition's answer in the producer's words. None for a partition that it never had.
 fn judged(producer: &Producer, seen: &PartitionAnswer<'_>) -> Option<ProduceAnswer> {
     let topic = match seen.topic {
-                    link.prepare();
         TopicRef::Name(name) => producer.topic_by_name(std::str::from_utf8(name).ok()?)?,
         TopicRef::Id(id) => producer.topic_by_id(TopicId(id))?,
     };

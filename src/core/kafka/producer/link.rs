@@ -158,7 +158,8 @@ impl Producer {
             self.hang_up(now_ns, row, LinkFailure::Protocol);
             return None;
         };
-        self.rows[row].answered(now_ns, at);
+        let news = self.rows[row].answered(now_ns, at);
+        self.topics.version += u64::from(news);
         Some((row, at))
     }
 

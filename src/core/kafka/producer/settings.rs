@@ -38,6 +38,9 @@ pub struct Settings {
     /// A request that is older makes the producer ask another broker who leads. 2 s: a stopped broker loses its
     /// leadership within 1 to 1.5 s.
     pub suspect_ns: u64,
+    /// A broker with a request that is older counts as not reachable until it answers: what has a choice goes
+    /// elsewhere, and where all are silent the producer is not ready. 5 s: above what slow replicas take.
+    pub silent_ns: u64,
     /// Retries of a batch, and of questions (metadata, producer ids). 100 ms to 1 s: Java's `retry.backoff`.
     pub retry: Backoff,
     /// Redials of a broker. 50 ms to 10 s.
@@ -74,10 +77,11 @@ impl Settings {
             batches_per_request_max: 20,
             request_bytes_max: 8 << 20,
             delivery_timeout_ns: 120 * S,
+            leader_wait_ns: 10 * S,
             request_timeout_ns: 30 * S,
             dial_timeout_ns: 10 * S,
             suspect_ns: 2 * S,
-            leader_wait_ns: 10 * S,
+            silent_ns: 5 * S,
             retry: Backoff { min_ns: 100 * MS, max_ns: S },
             redial: Backoff { min_ns: 50 * MS, max_ns: 10 * S },
             retries_max: u32::MAX,

@@ -152,7 +152,7 @@ impl Partitions<'_> {
     pub fn is_connected(&self, number: u32) -> bool {
         let index = self.order.get(number as usize);
         let leader = index.and_then(|&index| self.producer.partitions[index as usize].leader);
-        leader.is_some_and(|row| self.producer.rows[row].is_up())
+        leader.is_some_and(|row| self.producer.rows[row].speaks())
     }
 }
 

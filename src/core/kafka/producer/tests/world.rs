@@ -117,6 +117,7 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         request_timeout_ns: 1500 * MS,
         dial_timeout_ns: 500 * MS,
         suspect_ns: 300 * MS,
+        silent_ns: 600 * MS,
         retry: Backoff { min_ns: 20 * MS, max_ns: 200 * MS },
         redial: Backoff { min_ns: 20 * MS, max_ns: 500 * MS },
         metadata_age_ns: 5 * S,
@@ -307,7 +308,6 @@ impl World {
             }
             self.settle(slot, outcome)?;
         }
-        Ok(())
         self.nobody_is_held_up()
     }
 
@@ -330,6 +330,7 @@ impl World {
                 return Err(format!("waits for a leader for too long: {part:?}"));
             }
         }
+        Ok(())
     }
 
     fn dial(&mut self, link: LinkId, to: Endpoint) -> Result<(), String> {
