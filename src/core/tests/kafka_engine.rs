@@ -390,6 +390,15 @@ fn of_several_batches_of_a_partition_each_has_its_own_fate() {
     bench.finish();
 }
 
+/// What `/metrics` says.
+fn figures(bench: &mut Bench) -> String {
+    let mut snapshot = ShardSnapshot::new();
+    snapshot.fill(3, None, Ok(()), bench.engine.metrics());
+    let mut text = String::new();
+    exposition::write(&mut text, &Process::default(), &[Answer { shard: 3, snapshot: Some(&snapshot) }]);
+    text
+}
+
 /// Events of one key; the first for partition 0 of two, the second for partition 1.
 fn keys_of_two() -> [String; 2] {
     [0, 1].map(|wanted| {
@@ -437,6 +446,8 @@ fn a_partition_without_a_leader_holds_up_the_others_only_for_so_long() {
     let (status, body) = bench.ask(ids[2], &post("/v1/events", "", &both), 0);
     assert!(status == 503 && body.contains("\"accepted\":0"), "all of a request or nothing: {body}");
     assert_eq!(bench.cluster.values("events").len(), 2);
+    let forsaken = "ringmill_kafka_partition_forsaken{shard=\"3\",topic=\"events\",partition=\"0\"} 1";
+    assert!(figures(&mut bench).lines().any(|line| line == forsaken));
     bench.cluster.topics[0].leaders[0] = 0;
     bench.pass(2 * S);
     assert_eq!(bench.ask(ids[0], &unled, 10 * MS).0, 200);
@@ -525,10 +536,7 @@ fn figures_of_brokers_and_partitions_are_shown() {
     let mut bench = usual();
     let id = bench.open(Protocol::Http);
     bench.ask(id, &post("/v1/events", "", &events(0..100)), S);
-    let mut snapshot = ShardSnapshot::new();
-    snapshot.fill(3, None, Ok(()), bench.engine.metrics());
-    let mut text = String::new();
-    exposition::write(&mut text, &Process::default(), &[Answer { shard: 3, snapshot: Some(&snapshot) }]);
+    let text = figures(&mut bench);
     for line in [
         "ringmill_kafka_records_total{shard=\"3\"} 100",
         "ringmill_kafka_batches_total{shard=\"3\"} 1",

@@ -481,6 +481,7 @@ fn credentials_are_those_of_the_moment_and_older_ones_do_when_they_cannot_be_rea
         None,
     );
     // What was read at the start does where nothing can be read.
+    world.run(200);
     world.warm_up();
     assert!(world.failure().starts_with("no such file; going on with"), "and it is told");
     let read = world.secrets_read;
@@ -506,6 +507,7 @@ fn who_has_to_say_again_who_we_are_reads_the_password_again() {
     );
     world.secrets = Ok(Secrets { tls: None, sasl: credentials(Mechanism::Plain, "pw") });
     world.broker.lifetime_ms = 10_000;
+    world.run(200);
     world.warm_up();
     let (read, asked) = (world.secrets_read, world.broker.asked.len());
     world.broker.password = "new";
