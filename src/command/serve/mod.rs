@@ -6,7 +6,7 @@ mod signals;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
 use crate::config::kafka::KafkaPlan;
-use crate::config::plan::{Driver, Plan, Sink};
+use crate::config::plan::{Driver, Plan, Quarantine, Sink};
 use crate::core::sink::Resume;
 use crate::log;
 use crate::shard::{self, Assignment, Handle, Running, kafka::Setup, listen::Listening};
@@ -71,7 +71,10 @@ fn serve(plan: &Plan) -> Result<(), String> {
 }
 
 fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
-    let Sink::Segments(dir) = &plan.sink else { return Ok(None) };
+    let dir = match (&plan.sink, &plan.quarantine) {
+        (Sink::Segments(dir), _) | (_, Quarantine::Dir(dir)) => dir,
+        _ => return Ok(None),
+    };
     let started = Instant::now();
     let store = Store::open(dir, plan.cores.shards.len() as u32).map_err(|error| error.to_string())?;
     for (warning, line) in store.report() {
@@ -160,11 +163,13 @@ fn start_shards(
 ) -> Result<Vec<Running>, String> {
     let mut shards = Vec::new();
     for (number, (core, listeners)) in plan.cores.shards.iter().zip(listeners).enumerate() {
+        let (resume, keeps) = (resumes.get(number).copied(), plan.quarantine != Quarantine::None);
         let assignment = Assignment {
             number: number as u32,
             core: core.core,
             listeners,
-            resume: resumes.get(number).copied(),
+            resume: resume.filter(|_| matches!(plan.sink, Sink::Segments(_))),
+            quarantine_first: resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
             kafka: kafka.cloned(),
             requests: keeper.map(Keeper::requests),
         };

@@ -100,6 +100,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             {
                 // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
                 self.finish_commit();
+            } else if hub.flight.as_ref().is_some_and(|flight| flight.sent) {
+                // The producer may have given batches up at once.
+                self.poll_upstream();
             }
         }
         let hub = &mut self.hub;
@@ -238,7 +241,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     self.stuck_since_ns.get_or_insert(self.now_ns);
                     return;
                 }
-                Sealed::Settled => return self.settle_at_once(),
+                Sealed::Settled if bay.refused.entries() == 0 => return self.settle_at_once(),
+                // Settled as it is, but for what was refused beside it.
+                Sealed::Settled => {}
                 Sealed::Write(extent) => segment = Some(extent),
                 Sealed::Sent(batches) => awaits = batches,
             }
@@ -345,13 +350,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if sync {
             self.ledger.settle_durable(ticket);
         }
-        if self.flight.as_ref().is_some_and(|flight| flight.parts[0].is_some()) {
+        let written = self.flight.as_ref().is_some_and(|flight| flight.parts[0].is_some());
+        if written {
             self.sink.committed();
         }
         let counters = &mut self.metrics.counters;
         counters.events_stored += events;
         counters.bytes_stored += bytes;
-        counters.bytes_written += bytes.next_multiple_of(BLOCK_BYTES as u64);
+        counters.bytes_written += if written { bytes.next_multiple_of(BLOCK_BYTES as u64) } else { 0 };
         counters.commits += 1;
         let gauges = &mut self.metrics.gauges;
         gauges.events_in_flight -= events;

@@ -4,32 +4,39 @@ from .rows import row
 QUICK_PATIENCE = ("--kafka-request-timeout-s", "2s")
 
 
-@row("answers lost", "a Produce is appended, its answer never comes or ends half way; 66 times", "A B E", quick=True)
+def scattered(t, meddlings, turns):
+    """These meddlings with Produce in turn on every link, three good answers between each: many in a row would have the
+    server dial less and less often, up to every 10 s."""
+    for turn in range(turns):
+        what, n = meddlings[turn % len(meddlings)]
+        t.meddle("Produce", 1, what, n, skip=4 + 4 * turn)
+
+
+@row("answers lost", "a Produce is appended, its answer never comes or ends half way; eight times a broker", "A B E",
+     quick=True)
 def answers(t):
     t.create()
     t.serve(*QUICK_PATIENCE, via="PROXIED")
     t.send()
-    for times, what, n in [(10, "cut-answer", 0), (10, "cut-answer-after", 7), (2, "drop-answer", 0)]:
-        t.meddle("Produce", times, what, n, skip=5)
-    t.meddled(60)
+    scattered(t, [("cut-answer", 0), ("cut-answer-after", 7), ("cut-answer", 0), ("drop-answer", 0)], 8)
+    t.meddled(90)
     t.recovers()
     retries = t.server.metric("ringmill_kafka_retries_total")
     t.notes.append(f"{retries:.0f} retries")
     t.require(retries > 0, "nothing was asked for again")
 
 
-@row("requests cut", "a Produce ends half way, before the append; 30 times; then Metadata and producer ids too", "A B E",
-     quick=True)
+@row("requests cut", "a Produce ends half way, before the append, six times a broker; Metadata, producer ids and versions "
+     "too", "A B E", quick=True)
 def requests(t):
     t.create()
-    t.meddle("InitProducerId", 2, "cut-answer")
-    t.meddle("Metadata", 2, "cut-answer-after", 9)
-    t.meddle("ApiVersions", 2, "cut-answer-after", 5)
+    t.meddle("InitProducerId", 1, "cut-answer")
+    t.meddle("Metadata", 1, "cut-answer-after", 9)
+    t.meddle("ApiVersions", 1, "cut-answer-after", 5)
     t.serve(*QUICK_PATIENCE, via="PROXIED")
     t.send()
-    for n in (3, 40, 500):
-        t.meddle("Produce", 3, "cut-request-after", n, skip=3)
-    t.meddled(60)
+    scattered(t, [("cut-request-after", n) for n in (3, 40, 500)], 6)
+    t.meddled(90)
     t.recovers()
 
 
