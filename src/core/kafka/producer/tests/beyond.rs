@@ -311,7 +311,11 @@ fn a_leader_that_cannot_be_reached_makes_it_ask_again_who_leads() {
         let Some((Wish::Produce(link, correlation, batches), asked)) = sent else {
             panic!("refused {refused}: never sent to the new leader")
         };
-        assert!(asked == 3 && desk.now - gone < 8 * S, "refused {refused}: {asked} after {}", desk.now - gone);
+        assert!(
+            asked == 3 && desk.now - gone < 8 * S,
+            "refused {refused}: {asked} after {}",
+            desk.now - gone
+        );
         desk.say(&(link, correlation, batches), 0, 0);
         desk.written(0);
     }

@@ -41,8 +41,7 @@ fn start(pair: &str) -> Proxy {
 fn obey(proxies: &[Proxy], line: &str) -> Result<Value, String> {
     let words: Vec<String> = serde_json::from_str(line).map_err(|why| why.to_string())?;
     let text = |at: usize| words.get(at).map(String::as_str).ok_or(format!("word {at} is missing"));
-    let number =
-        |at: usize| text(at)?.parse::<u64>().map_err(|_| format!("word {at}: a number is expected"));
+    let number = |at: usize| text(at)?.parse::<u64>().map_err(|_| format!("word {at}: a number is expected"));
     let meant: Vec<&Proxy> = match number(1)? as usize {
         0 => proxies.iter().collect(),
         place => vec![proxies.get(place - 1).ok_or(format!("there is no proxy {place}"))?],
