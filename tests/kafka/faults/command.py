@@ -2,6 +2,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,7 @@ def main(arguments):
     if not chosen:
         print("matrix: no such row: see --list", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return run(options, chosen * options.times)
     except RigError as error:
@@ -71,16 +73,19 @@ def run(options, chosen):
     environment = surroundings(options)
     print(f"seed {options.seed}\n" + SHAPE.format(*HEAD, ""), flush=True)
     began, results = time.monotonic(), []
+    kept = {"matrix": "quick" if options.quick else "all", "seed": options.seed, "environment": environment, "rows": results}
+    stem = ROOT / "benches" / "results" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-kafka-matrix"
     with tempfile.TemporaryDirectory(prefix="matrix-", dir=folder()) as scratch, Stage(programs, scratch) as stage:
         for row in chosen:
             results.append(one(row, stage, options.seed))
             print(line(results[-1]), flush=True)
+            if options.keep:  # Row by row: a run that is broken off keeps what it found.
+                stem.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
     seconds = round(time.monotonic() - began)
     failed = [result for result in results if result["failures"]]
     print(f"{len(results)} rows, {len(failed)} failed, {seconds} s", flush=True)
     if options.keep:
-        save({"matrix": "quick" if options.quick else "all", "seed": options.seed, "seconds": seconds,
-              "environment": environment, "rows": results})
+        print(f"written to {stem.with_suffix('.json').relative_to(ROOT)}")
     return 1 if failed else 0
 
 
@@ -156,9 +161,3 @@ def line(result):
     return "\n    ".join([told.rstrip(), *("\n".join(result["failures"]).splitlines()),
                           *(map(str, result.get("examples", [])) if result["failures"] else [])])
 
-
-def save(result):
-    """Keeps it among the benches' results, for people as a table too."""
-    stem = ROOT / "benches" / "results" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-kafka-matrix"
-    stem.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written to {stem.with_suffix('.json').relative_to(ROOT)}")
