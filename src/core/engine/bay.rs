@@ -1,4 +1,4 @@
-//! Everything that one commit takes along: two of them in a shard, one filling, one in flight.
+//! Everything that one commit takes along: two of them in a shard, one filling, one in flight; with a spill two more.
 use super::ConnId;
 use super::admit::NoRoom;
 use crate::ack::Ack;

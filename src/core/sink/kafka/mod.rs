@@ -217,6 +217,26 @@ impl KafkaSink {
         }
     }
 
+    /// Makes sure that a stream has a topic, whether or not it can be written to now.
+    ///
+    /// # Errors
+    /// It cannot have one as long as the configuration is what it is.
+    pub fn name_topic(&mut self, now_ns: u64, stream: &StreamName) -> Result<(), Reject> {
+        match self.fixed.map_or_else(|| self.topic_of(now_ns, stream), Ok) {
+            Err(Misroute::Refused(why)) => Err(why),
+            Ok(_) | Err(Misroute::NotReady(_)) => Ok(()),
+        }
+    }
+
+    /// Whether an arena like this one takes the event as a record.
+    pub fn takes<M: Memory>(&mut self, arena: &RecordArena<M>, event: &Event<'_>) -> bool {
+        let key = self.routing.key(event.value, event.key, &mut self.scratch);
+        let id = EventId::new(self.shard, self.next_sequence);
+        let headers = Headers::new(&self.routing.headers, event.stream, &id);
+        let bytes = event.value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
+        arena.takes(bytes, headers.as_slice().len())
+    }
+
     /// The topic of a stream, named to the producer when it is first seen.
     fn topic_of(&mut self, now_ns: u64, stream: &StreamName) -> Result<TopicIndex, Misroute> {
         let found = self.streams.binary_search_by(|(known, _)| known.as_bytes().cmp(stream.as_bytes()));
