@@ -3,7 +3,7 @@ use super::{
     ConfigError, cores, kafka,
     machine::Machine,
     memory::{self, Fixed, KafkaSizes, Sizes, links_max},
-    plan::{Driver, Limits, Listen, Plan, SegmentLimits, Sink},
+    plan::{Driver, Limits, Listen, Plan, SegmentLimits, Sink, SpillPlan},
     raw::Raw,
     read::{Reader, names},
     units,
@@ -40,6 +40,7 @@ impl Plan {
         let edges = Edges::read(&mut read);
         let (sink, ack) = sink_and_ack(&mut read);
         let kafka = kafka::read(&mut read, &sink, &mut warnings);
+        let spill = spill(&mut read, &sink);
         let cores = cores::decide(&mut read, machine);
         let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
         let poll = read.choice("poll", "auto", &["on", "off", "auto"]);
@@ -53,8 +54,9 @@ impl Plan {
             connections(&mut read, machine, shards, edges.listeners() + links, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
+        sizes.spill = spill.is_some();
         let limits = traffic(&mut read, &sizes);
-        let segments = segments(&mut read, &sizes);
+        let segments = segments(&mut read, &sizes, spill.is_some());
         let (driver, driver_why) = driver(&mut read, machine);
         sizes.glommio = driver == Driver::Glommio;
         sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards);
@@ -74,6 +76,7 @@ impl Plan {
             listen_lines: edges.listen_lines,
             admin: edges.admin,
             sink,
+            spill,
             ack,
             cores,
             driver,
@@ -192,6 +195,26 @@ fn sink_and_ack(read: &mut Reader) -> (Sink, Ack) {
     (sink, ack.unwrap_or(Ack::Accepted))
 }
 
+/// Where events wait, if that is wanted and there is something to wait for.
+fn spill(read: &mut Reader, sink: &Sink) -> Option<SpillPlan> {
+    let dir = read.one("spill", "none", |text| match (text, text.strip_prefix("segments:")) {
+        ("none", _) => Ok(None),
+        (_, Some("")) => Err("no directory behind `segments:`".into()),
+        (_, Some(dir)) => Ok(Some(dir.into())),
+        _ => Err("not a spill; expected segments:DIR or none".into()),
+    });
+    let (least, most) = (Duration::from_millis(100), Duration::from_secs(3600));
+    let after = read.time("spill_after_ms", Duration::from_secs(1), least..=most);
+    let spill = dir.flatten().map(|dir| SpillPlan { dir, after });
+    if spill.is_some() && !matches!(sink, Sink::Kafka(_)) {
+        read.refuse("spill", format!("of use only with a Kafka sink; events go to {sink}"));
+    }
+    if spill.is_none() && read.raw.get("spill_after_ms").is_some() {
+        read.refuse("spill_after_ms", "of no use without a spill: give spill = segments:DIR".into());
+    }
+    spill
+}
+
 /// Connections of a shard: what was asked for, or what the descriptors bear beside its listeners and links.
 fn connections(
     read: &mut Reader,
@@ -233,6 +256,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         simd_json: read.choice("scanner", "exact", &["exact", "simd-json"]) == "simd-json",
         glommio: false,
         kafka: None,
+        spill: false,
     }
 }
 
@@ -256,10 +280,12 @@ fn traffic(read: &mut Reader, sizes: &Sizes) -> Limits {
     }
 }
 
-fn segments(read: &mut Reader, sizes: &Sizes) -> SegmentLimits {
+fn segments(read: &mut Reader, sizes: &Sizes, spill: bool) -> SegmentLimits {
     // A commit of the fullest arena must fit into one segment.
     let least = (sizes.arena_bytes() + BLOCK_BYTES).next_multiple_of(MIB);
-    let segment_bytes = read.bytes("segment_bytes", (256 * MIB).max(least), least..=SEGMENT_BYTES_MAX);
+    // Of a spill one file of each shard stays on disk, and its successor with it.
+    let usual = if spill { 64 * MIB } else { 256 * MIB };
+    let segment_bytes = read.bytes("segment_bytes", usual.max(least), least..=SEGMENT_BYTES_MAX);
     let segment_bytes = segment_bytes & !(BLOCK_BYTES - 1);
     let quarantine = 2 * memory::QUARANTINE_ARENA_BYTES..=SEGMENT_BYTES_MAX;
     let quarantine_bytes = read.bytes("quarantine_bytes", 64 * MIB, quarantine);
@@ -272,6 +298,15 @@ fn segments(read: &mut Reader, sizes: &Sizes) -> SegmentLimits {
             sizes.shards
         );
         read.refuse("retention_bytes", why);
+    }
+    if spill {
+        for name in ["retention_bytes", "retention_age_s"] {
+            if read.raw.get(name).is_some() {
+                let why = "would delete events of the spill that are not with the sink yet: leave it out; what is \
+                           replayed is removed by itself";
+                read.refuse(name, why.into());
+            }
+        }
     }
     let retention_age =
         read.time("retention_age_s", Duration::ZERO, Duration::ZERO..=Duration::from_secs(1 << 32));

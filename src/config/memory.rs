@@ -175,6 +175,8 @@ pub struct Sizes {
     pub glommio: bool,
     /// The Kafka sink, if events go there.
     pub kafka: Option<KafkaSizes>,
+    /// Whether events are spilled while they cannot.
+    pub spill: bool,
 }
 
 impl Sizes {
@@ -212,6 +214,10 @@ impl Sizes {
         ];
         if let Some(kafka) = &self.kafka {
             per_shard.extend(kafka.terms(self.arena_bytes()));
+        }
+        if self.spill {
+            per_shard.push(term("spill arenas", ARENAS, self.arena_bytes(), "events on their way to the spill"));
+            per_shard.push(term("spill quarantine", ARENAS, QUARANTINE_ARENA_BYTES, "refused events beside them"));
         }
         if self.simd_json {
             per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
