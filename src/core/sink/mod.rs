@@ -178,6 +178,11 @@ pub trait Sink {
     fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
         None
     }
+    /// The next commit's events are that shard's, stored before, from this sequence number on, rising and perhaps
+    /// with gaps. For sinks that name commits by their events.
+    fn origin(&mut self, shard: u32, seq: u64) {
+        let _ = (shard, seq);
+    }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
     /// The sealed batch is written (and flushed, if that was asked).
@@ -236,6 +241,9 @@ impl Sink for AnySink {
     #[inline]
     fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
         if let AnySink::Kafka(sink) = self { Some(sink) } else { None }
+    }
+    fn origin(&mut self, shard: u32, seq: u64) {
+        each!(self, sink => sink.origin(shard, seq));
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))
