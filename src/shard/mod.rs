@@ -3,6 +3,7 @@
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
 pub mod driver;
+pub mod host;
 pub mod kafka;
 pub mod listen;
 mod logic;
@@ -14,6 +15,7 @@ use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
 use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
+use crate::replay::{chunk::Chunk, feed::Feed};
 use crate::sink::kafka::resolve::Solution;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
@@ -29,9 +31,24 @@ pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 pub struct Shard {
     core: Core,
     kafka: Option<kafka::Edge>,
+    /// Only of a shard that replays.
+    feed: Option<Box<Feed>>,
 }
 
 impl Shard {
+    /// Has it replay a chunk. Of no use to a shard that takes events from connections.
+    pub fn replay(&mut self, chunk: Chunk) {
+        if let Some(feed) = &mut self.feed {
+            feed.give(chunk);
+        }
+    }
+
+    /// Gives up what it replays and is not written yet; nothing is told of it. The last thing before it drains.
+    pub fn give_up_replay(&mut self) {
+        self.feed = None;
+        self.core.give_up_replay();
+    }
+
     /// Whether it takes events.
     ///
     /// # Errors
@@ -131,7 +148,7 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
         .spawn(move || async move {
             let sink = sink(number, &resume, &kafka)?;
             let core = make(config, sink, simd_json)?;
-            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)) };
+            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)), feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };

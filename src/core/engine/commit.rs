@@ -177,6 +177,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             None if sent => hub.commit_answered(ticket, &settled),
             None => hub.commit_sound(ticket, sync, &settled),
         }
+        hub.note_replayed(&settled, failed.is_some());
         self.settle_waiters(&settled);
         if let Some(flight) = &mut self.hub.flights[lane] {
             flight.settled = true;
@@ -219,6 +220,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let settled = Settled { bay, receipt: None, no_space, seal_wait_ns: 0, sink_ns: 0 };
         hub.ledger.settle_failed(ticket);
         hub.shed_bay(bay);
+        hub.note_replayed(&settled, true);
         self.settle_waiters(&settled);
         self.hub.bays[bay].clear();
         self.hub.freed = true;
@@ -309,6 +311,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// The sink keeps nothing: the batch is done as it is.
     fn settle_at_once(&mut self) {
+        let bay = self.open_bay;
+        self.note_replayed(&Settled { bay, receipt: None, no_space: false, seal_wait_ns: 0, sink_ns: 0 }, false);
         let bay = &mut self.bays[self.open_bay];
         let events = u64::from(bay.batch.events());
         self.metrics.counters.events_stored += events;

@@ -7,6 +7,7 @@
 //! * what to do now, asked until `None`: [`Engine::next_action`], [`Engine::next_io`],
 //!   [`Engine::next_request`], [`Engine::next_send`];
 //! * for a Kafka sink, between the two: [`Engine::upstream`], [`Engine::poll_upstream`];
+//! * instead of connections, for what segments hold: [`Engine::replay`], [`Engine::take_replayed`];
 //! * when to come back: [`Engine::run`] (now, if true), [`Engine::deadline_ns`].
 //!
 //! On each wake: `tick`, then what happened, then `run`, then what to do, then sleep.
@@ -26,6 +27,7 @@ mod http;
 mod lines;
 pub mod outbox;
 mod partial;
+pub mod replay;
 mod settle;
 mod spill;
 mod timers;
@@ -44,6 +46,7 @@ use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, NotReady, Request, Sink, files::Files};
 use alloc::vec::Vec;
+use admit::NoRoom;
 use bay::Bay;
 use commit::Flight;
 use conn::{Conn, ConnQueue, ErrorList, State};
@@ -169,6 +172,8 @@ struct Hub<M, C, S, K> {
     upstream_ready: bool,
     /// What it knew of topics then.
     upstream_version: u64,
+    /// What became of a commit of replayed events, until it is taken.
+    replayed: Option<replay::Settlement>,
     /// Counts requests, to time one in sixteen.
     sample: u32,
 }
@@ -224,6 +229,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             drain_since_ns: 0,
             upstream_ready: false,
             upstream_version: 0,
+            replayed: None,
             sample: 0,
             config,
         };

@@ -189,6 +189,11 @@ pub trait Sink {
     fn spill_mut(&mut self) -> Option<&mut spill::Spill> {
         None
     }
+    /// The next commit's events are that shard's, stored before, from this sequence number on, rising and perhaps
+    /// with gaps. For sinks that name commits by their events.
+    fn origin(&mut self, shard: u32, seq: u64) {
+        let _ = (shard, seq);
+    }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
     /// The sealed batch is written (and flushed, if that was asked).
@@ -266,6 +271,9 @@ impl Sink for AnySink {
     #[inline]
     fn spill_mut(&mut self) -> Option<&mut spill::Spill> {
         if let AnySink::Spilling(sink) = self { sink.spill_mut() } else { None }
+    }
+    fn origin(&mut self, shard: u32, seq: u64) {
+        each!(self, sink => sink.origin(shard, seq));
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))

@@ -57,6 +57,9 @@ impl Sink for Spilling {
     fn kafka_mut(&mut self) -> Option<&mut KafkaSink> {
         self.main.kafka_mut()
     }
+    fn origin(&mut self, shard: u32, seq: u64) {
+        self.main.origin(shard, seq);
+    }
     fn spill(&self) -> Option<&Spill> {
         Some(&self.spill)
     }

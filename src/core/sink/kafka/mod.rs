@@ -102,6 +102,8 @@ pub struct Event<'a> {
     pub now_ns: u64,
     /// When it came, for its record.
     pub wall_ms: u64,
+    /// The shard and sequence number under which it was stored before; `None`: this shard's next.
+    pub id: Option<(u32, u64)>,
 }
 
 /// Why a request's events have nowhere to go.
@@ -288,7 +290,9 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let id = EventId::new(self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let (shard, sequence) = event.id.unwrap_or_else(next);
+        let id = EventId::new(shard, sequence);
         let headers = Headers::new(&self.routing.headers, event.stream, &id);
         let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
         if !records.arena.takes(bytes, headers.as_slice().len()) {
