@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     core::ack::Ack,
-    log,
+    log, replay,
     sys::limits::{self, Uring},
 };
 use std::{
@@ -54,12 +54,13 @@ impl Plan {
             connections(&mut read, machine, shards, edges.listeners() + links, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
-        sizes.spill = spill.is_some();
         let limits = traffic(&mut read, &sizes);
         let segments = segments(&mut read, &sizes, spill.is_some());
         let (driver, driver_why) = driver(&mut read, machine);
         sizes.glommio = driver == Driver::Glommio;
-        sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards);
+        sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards + u64::from(spill.is_some()));
+        let replay_bytes = |kafka| replay::memory_bytes(kafka, sizes.executor_io_bytes);
+        sizes.replay_bytes = kafka.as_ref().filter(|_| spill.is_some()).map(replay_bytes);
         let sizes = fit(&mut read, sizes, machine, &mut warnings);
         let (Some(sizes), Some(cores), true) = (sizes, cores, read.errors.is_empty()) else {
             return Err(read.errors);
@@ -256,7 +257,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         simd_json: read.choice("scanner", "exact", &["exact", "simd-json"]) == "simd-json",
         glommio: false,
         kafka: None,
-        spill: false,
+        replay_bytes: None,
     }
 }
 

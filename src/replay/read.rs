@@ -6,7 +6,9 @@ use super::chunk::Chunk;
 use super::cursor::Place;
 use crate::command::segments::directory::{self, Segment, Source, following};
 use crate::command::segments::{damage_line, tail_line};
-use crate::core::segment::{Chain, Commit, Depth, Front, HEADER_BYTES, Header, Step, StreamName, Walker, front};
+use crate::core::segment::{
+    Chain, Commit, Depth, Front, HEADER_BYTES, Header, Step, StreamName, Walker, front,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -301,7 +303,13 @@ impl Reader {
         let Some(open) = &mut self.open else { return false };
         let tries = match self.bound {
             _ if open.has_next => 0,
-            Bound::End => if self.files.is_empty() { TAIL_TRIES } else { 0 },
+            Bound::End => {
+                if self.files.is_empty() {
+                    TAIL_TRIES
+                } else {
+                    0
+                }
+            }
             // What may be read is there: one fresh look is enough.
             Bound::Through { .. } => 1,
         };
@@ -327,7 +335,8 @@ impl Reader {
                 self.place.next = self.place.next.max(pass.commit.last.next_seq());
                 return Ok(());
             }
-            let header = Header::parse(open.walker.bytes(pass.at, HEADER_BYTES)?).map_err(io::Error::other)?;
+            let header =
+                Header::parse(open.walker.bytes(pass.at, HEADER_BYTES)?).map_err(io::Error::other)?;
             let body = pass.at + HEADER_BYTES as u64;
             let end = body + u64::from(header.bytes);
             let wanted = self.stream.is_none_or(|stream| stream == header.stream)
@@ -413,8 +422,8 @@ impl Reader {
             return Ok(true);
         }
         let next = next.filter(|_| self.bound == Bound::End || self.is_before_bound(segment.number));
-        let walker = Walker::new(source, self.shard, self.place.chain, next, Depth::Full)
-            .begun_at(self.place.offset);
+        let walker =
+            Walker::new(source, self.shard, self.place.chain, next, Depth::Full).begun_at(self.place.offset);
         self.open = Some(Open { segment, walker, has_next: next.is_some() });
         Ok(true)
     }

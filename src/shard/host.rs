@@ -53,8 +53,9 @@ pub fn start(
                 log::warn!("cannot move the replay to cores {:?}: {error}", hosting.cores);
             }
             let run = async {
-                let core = make(config(), sink(0, &None, &Some(setup.clone()))?, false)?;
-                let shard = Shard { core, kafka: Some(setup.edge(mail)), feed: Some(Box::new(feed)) };
+                let core = make(config(), sink(0, &None, &Some(setup.clone()), &None)?, false)?;
+                let shard =
+                    Shard { core, kafka: Some(setup.edge(mail)), spill: None, feed: Some(Box::new(feed)) };
                 let bounds = Bounds { connections_max: 0, buffers: BUFFERS, poll: false };
                 let requests = Box::new(|_| {});
                 let edges =

@@ -41,6 +41,9 @@ impl Logic for Shard {
         if let Some(feed) = &mut self.feed {
             feed.step(&mut self.core);
         }
+        if let Some(spill) = &mut self.spill {
+            spill.step(&mut self.core);
+        }
         self.core.run()
     }
     fn next_io(&mut self) -> Option<Io<'_>> {

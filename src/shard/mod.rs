@@ -7,13 +7,15 @@ pub mod host;
 pub mod kafka;
 pub mod listen;
 mod logic;
+pub mod spill;
 
 use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
-use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts};
+use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts, Waiting};
 use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
 use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
+use crate::core::sink::spill::Spilling;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
 use crate::replay::{chunk::Chunk, feed::Feed};
 use crate::sink::kafka::resolve::Solution;
@@ -31,6 +33,8 @@ pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 pub struct Shard {
     core: Core,
     kafka: Option<kafka::Edge>,
+    /// Only of a shard that spills.
+    spill: Option<spill::Edge>,
     /// Only of a shard that replays.
     feed: Option<Box<Feed>>,
 }
@@ -55,6 +59,16 @@ impl Shard {
     /// Why not.
     pub fn ready(&self) -> Result<(), &'static str> {
         self.core.ready()
+    }
+
+    /// Every spilled event up to this one is replicated.
+    pub fn replicated(&mut self, through: u64) {
+        self.core.replicated(through);
+    }
+
+    /// What the replayer knows of the shard's events, for its figures.
+    pub fn note_waiting(&mut self, waiting: Waiting) {
+        self.core.note_waiting(waiting);
     }
 
     /// Its figures, up to date.
@@ -83,10 +97,12 @@ pub struct Assignment {
     pub core: usize,
     /// Its own listeners.
     pub listeners: Vec<Listener>,
-    /// Where its chain goes on; `None`: not into segments.
+    /// Where its chain goes on; `None`: no segments, neither as the sink nor as its spill.
     pub resume: Option<Resume>,
     /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
     pub kafka: Option<kafka::Setup>,
+    /// What makes the segments a spill; `None`: they are the sink.
+    pub spill: Option<spill::Setup>,
     /// To the housekeeper.
     pub requests: Option<mpsc::Sender<(u32, Request)>>,
 }
@@ -140,15 +156,16 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let simd_json = plan.simd_json;
-    let Assignment { number, core, listeners, resume, kafka, requests } = assignment;
+    let Assignment { number, core, listeners, resume, kafka, spill, requests } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let sink = sink(number, &resume, &kafka)?;
+            let sink = sink(number, &resume, &kafka, &spill)?;
             let core = make(config, sink, simd_json)?;
-            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)), feed: None };
+            let (kafka, spill) = (kafka.map(|setup| setup.edge(mail)), spill.map(|setup| setup.edge(number)));
+            let shard = Shard { core, kafka, spill, feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
@@ -172,9 +189,19 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
     }
 }
 
-fn sink(number: u32, resume: &Option<Resume>, kafka: &Option<kafka::Setup>) -> io::Result<AnySink> {
+fn sink(
+    number: u32,
+    resume: &Option<Resume>,
+    kafka: &Option<kafka::Setup>,
+    spill: &Option<spill::Setup>,
+) -> io::Result<AnySink> {
     Ok(match (resume, kafka) {
-        (Some(resume), _) => AnySink::Segments(SegmentSink::new(number, resume)),
+        (Some(resume), Some(setup)) => {
+            let main = AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?));
+            let spill = spill.as_ref().ok_or_else(|| io::Error::other("a spill without a replayer"))?;
+            AnySink::Spilling(Box::new(Spilling::new(main, spill.spill(number, resume))))
+        }
+        (Some(resume), None) => AnySink::Segments(SegmentSink::new(number, resume)),
         (None, Some(setup)) => AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)),
         (None, None) => AnySink::Null(NullSink),
     })
