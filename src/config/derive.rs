@@ -50,8 +50,10 @@ impl Plan {
             read.time("drain_timeout_s", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(30));
         let dry_run = read.switch("dry_run");
         let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()));
-        let connections_max =
-            connections(&mut read, machine, shards, edges.listeners() + links, &mut warnings);
+        // The replayer is a shard without connections, with links of its own.
+        let replays = if spill.is_some() { (FILES_PER_SHARD + links).div_ceil(shards) } else { 0 };
+        let beside = edges.listeners() + links + replays;
+        let connections_max = connections(&mut read, machine, shards, beside, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
         let limits = traffic(&mut read, &sizes);

@@ -173,9 +173,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
                     self.begin_spilling();
                 }
             }
-            Mode::Spilling if hub.nears_end() => hub.enter(Mode::Returning),
-            Mode::Spilling => {}
-            Mode::Returning if hub.is_at_end() => hub.begin_direct(),
+            Mode::Spilling if !hub.nears_end() => {}
+            Mode::Spilling | Mode::Returning if hub.is_at_end() => hub.begin_direct(),
+            Mode::Spilling => hub.enter(Mode::Returning),
             Mode::Returning if hub.returns_in_vain() => hub.stay_as_it_is(),
             Mode::Returning => {}
         }
@@ -311,6 +311,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// When [`Engine::tick`] has something to do about it.
     pub(super) fn spill_deadline_ns(&self) -> Option<u64> {
         let state = self.spill.as_ref().filter(|_| !self.draining)?;
+        if state.untold.is_some() && !self.ledger.holds() {
+            return Some(self.now_ns);
+        }
         match state.mode {
             Mode::Direct => {
                 let silent = self.flights[0].as_ref().filter(|flight| flight.awaits > 0).map(|f| f.heard_ns);
