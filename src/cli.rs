@@ -64,7 +64,9 @@ fn segments() -> Clap {
 
 fn segments_args(given: &ArgMatches) -> Result<SegmentsArgs, clap::Error> {
     let mut args = SegmentsArgs::from_arg_matches(given)?;
-    if let (SegmentsCommand::Replay(replay), Some(("replay", given))) = (&mut args.command, given.subcommand()) {
+    if let (SegmentsCommand::Replay(replay), Some(("replay", given))) =
+        (&mut args.command, given.subcommand())
+    {
         replay.settings = settings_of(given, KEYS.iter().filter(is_for_replay));
     }
     Ok(args)

@@ -3,11 +3,11 @@ mod common;
 mod replaying;
 
 use common::{Server, TempDir, ndjson, run, run_within, serve_segments};
+use kafka_protocol::messages::ApiKey;
 use replaying::{Files, Id, assert_each_once, counted, event, eventually, id, ids, replay, sample};
 use ringmill_core::segment::BLOCK_BYTES;
 use ringmill_kafka_kit::fake::{Act, Fake, Fault, Settings};
 use ringmill_kafka_kit::rig::Rig;
-use kafka_protocol::messages::ApiKey;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -157,7 +157,9 @@ fn it_waits_for_brokers_and_gives_up_in_the_end() {
     let short = ["--kafka-request-timeout-s", "1", "--kafka-delivery-timeout-s", "1"];
     let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &short), 1);
     assert_eq!(out, "replayed shards=2 events=0 bytes=0\n");
-    for needle in ["waiting: no Kafka broker can be reached", "stopped before event 1 of shard 0", "run it again"] {
+    for needle in
+        ["waiting: no Kafka broker can be reached", "stopped before event 1 of shard 0", "run it again"]
+    {
         assert!(err.contains(needle), "{needle} in {err}");
     }
     // Away for longer than a request, but not for longer than a delivery.
@@ -200,12 +202,18 @@ fn events_that_are_refused_are_kept_aside_and_their_neighbours_arrive() {
     files.commit(&[("default", 10)]);
     let fake = Fake::start(Settings { batch_bytes_max: 30_000, ..Settings::default() }.topic("events", 1));
     let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
-    assert!(out.contains("refused: shard 0 event 11 (stream logs): topic events, partition 0: larger"), "{out}{err}");
+    assert!(
+        out.contains("refused: shard 0 event 11 (stream logs): topic events, partition 0: larger"),
+        "{out}{err}"
+    );
     assert!(out.contains("replayed shards=1 events=20 ") && out.contains(" refused=1; "), "{out}");
     assert_each_once(&ids(&fake, "events", 1), (1..=10).chain(12..=21).map(|seq| (0, seq)));
     let kept = fs::read_to_string(dir.join("shard-000/replay.refused")).unwrap();
     let line: serde_json::Value = serde_json::from_str(kept.trim_end()).unwrap();
-    assert_eq!((&line["seq"], &line["stream"], &line["event"]["seq"]), (&11.into(), &"logs".into(), &11.into()));
+    assert_eq!(
+        (&line["seq"], &line["stream"], &line["event"]["seq"]),
+        (&11.into(), &"logs".into(), &11.into())
+    );
     // It is done with: the next run has nothing to do, and the server takes the folder as its own.
     let (out, _) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 0);
     assert_eq!(out, "replayed shards=1 events=0 bytes=0\n");
@@ -254,7 +262,10 @@ fn damage_is_told_and_passed_over() {
     let fake = fake(2);
     let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
     assert!(out.contains("events=30 ") && out.contains("damaged=2"), "{out}{err}");
-    assert!(err.contains("damaged: shard-000/0000000001.seg bytes 4096..8192 (events 11..20 are lost)"), "{err}");
+    assert!(
+        err.contains("damaged: shard-000/0000000001.seg bytes 4096..8192 (events 11..20 are lost)"),
+        "{err}"
+    );
     assert!(err.contains("its last commit: the file ends within"), "{err}");
     assert_each_once(&ids(&fake, "events", 2), (1..=10).chain(21..=40).map(|seq| (0, seq)));
     // What was passed over once is passed for good; what may still be written is looked at again.
@@ -291,13 +302,19 @@ fn a_cursor_that_cannot_be_kept_stops_nothing() {
     // Full for the first try only: the link itself is removed with the failed file.
     std::os::unix::fs::symlink("/dev/full", dir.join("shard-000/replay.cursor.tmp")).unwrap();
     let (_, err) = ends(replay(dir.path(), &fake.addresses(), "events", &["--rate", "3k"]), 0);
-    assert!(err.contains("cannot write the cursor of shard 0: No space left") && err.contains("after all"), "{err}");
+    assert!(
+        err.contains("cannot write the cursor of shard 0: No space left") && err.contains("after all"),
+        "{err}"
+    );
     assert_each_once(&ids(&fake, "events", 1), all_of_sample());
     // For good: everything arrives, and the end says what that means.
     let dir = sample("replay-full");
     fs::create_dir_all(dir.join("shard-011/replay.cursor.tmp/x")).unwrap();
     let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
-    assert!(out.contains("events=1800 ") && err.contains("will bring again what it does not know of"), "{out}{err}");
+    assert!(
+        out.contains("events=1800 ") && err.contains("will bring again what it does not know of"),
+        "{out}{err}"
+    );
     let (out, _) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
     assert!(out.contains("events=300 "), "{out}");
 }
@@ -421,7 +438,10 @@ fn real_kafka_holds_everything_after_a_kill() {
     assert_eq!(counts.keys().copied().collect::<BTreeSet<_>>(), (1..=30_000).map(|seq| (0, seq)).collect());
     let twice = counts.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id.1);
     assert!(twice.clone().count() <= 6000, "a tenth of a second and a chunk: {}", twice.count());
-    assert!(counts.iter().all(|(id, count)| *count == 1 || id.1 >= reached), "nothing before the cursor came twice");
+    assert!(
+        counts.iter().all(|(id, count)| *count == 1 || id.1 >= reached),
+        "nothing before the cursor came twice"
+    );
 }
 
 /// What a cursor says comes next.

@@ -32,7 +32,12 @@ impl Replay {
         Replay::try_start(dir, fake, shards, Kind::Glommio).unwrap()
     }
 
-    fn try_start(dir: &Path, fake: &Fake, shards: &[(u32, u64, u64)], driver: Kind) -> Result<Replay, String> {
+    fn try_start(
+        dir: &Path,
+        fake: &Fake,
+        shards: &[(u32, u64, u64)],
+        driver: Kind,
+    ) -> Result<Replay, String> {
         let list: Vec<String> = fake.addresses().iter().map(ToString::to_string).collect();
         let mut raw = Raw::default();
         for (name, value) in [
@@ -40,6 +45,8 @@ impl Replay {
             ("kafka.brokers_max", "4"),
             ("kafka.request_timeout_s", "1"),
             ("kafka.delivery_timeout_s", "1"),
+            // So that an event goes to the same partition whoever sends it.
+            ("kafka.key", "/seq"),
         ] {
             let given = Given { texts: vec![value.into()], origin: Origin::Flag(name.into()) };
             raw.set(Key::find(name).unwrap(), given);
@@ -50,7 +57,10 @@ impl Replay {
         let to = told.clone();
         let settings = Follow {
             dir: dir.to_path_buf(),
-            shards: shards.iter().map(|&(shard, segment, through)| Start { shard, segment, through }).collect(),
+            shards: shards
+                .iter()
+                .map(|&(shard, segment, through)| Start { shard, segment, through })
+                .collect(),
             target: Target::Kafka(Box::new(Setup::new(address, kafka).unwrap())),
             name: plan.name.clone(),
             hosting: Hosting {
@@ -79,7 +89,11 @@ impl Replay {
         let end = Instant::now() + PATIENCE;
         while self.through(lane) < through {
             let progress = self.handle.progress();
-            assert!(Instant::now() < end, "not through {through}: {progress:?}, {:?}", self.told.lock().unwrap());
+            assert!(
+                Instant::now() < end,
+                "not through {through}: {progress:?}, {:?}",
+                self.told.lock().unwrap()
+            );
             thread::sleep(Duration::from_millis(2));
         }
         assert_eq!(self.through(lane), through);
@@ -215,7 +229,10 @@ fn brokers_that_come_and_go_lose_and_double_nothing() {
     assert!(progress.waiting_bytes > 900 * 400);
     // Longer than a delivery may last for others: it waits all the same.
     eventually("it says why", || {
-        replay.handle.progress()[0].stuck.as_ref().is_some_and(|why| why.contains("no Kafka broker can be reached"))
+        replay.handle.progress()[0]
+            .stuck
+            .as_ref()
+            .is_some_and(|why| why.contains("no Kafka broker can be reached"))
     });
     thread::sleep(Duration::from_millis(1500));
     fake.fault(Fault::next(ApiKey::Produce, Act::CloseAfter).times(2));
@@ -276,7 +293,9 @@ fn what_is_refused_is_kept_and_a_full_disk_holds_it_up() {
     files.commit_padded(&[("logs", 1)], 60_000);
     files.commit(&[("default", 10)]);
     replay.committed(0, &files);
-    eventually("it says so", || replay.told(|notice| matches!(notice, Notice::Failing { what, .. } if what.contains("keep"))));
+    eventually("it says so", || {
+        replay.told(|notice| matches!(notice, Notice::Failing { what, .. } if what.contains("keep")))
+    });
     assert_eq!(replay.through(0), 10, "what cannot be kept is not passed");
     fs::remove_file(&refused).unwrap();
     replay.reaches(0, 21);
@@ -322,7 +341,12 @@ fn numbers_that_are_given_again_are_replayed_again() {
     replay.reaches(0, 20);
     replay.handle.stop(SOON);
     // A power cut took the second commit, so the server gives its numbers again.
-    files.writer = { let mut before = files.writer.clone(); before.bytes.truncate(4096); before.chain = chain; before };
+    files.writer = {
+        let mut before = files.writer.clone();
+        before.bytes.truncate(4096);
+        before.chain = chain;
+        before
+    };
     files.save();
     let replay = Replay::start(dir.path(), &fake, &[(0, 1, 10)]);
     assert_eq!(replay.through(0), 10);

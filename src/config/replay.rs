@@ -56,18 +56,12 @@ fn derive(to: &str, driver: &str, raw: &Raw, machine: &Machine) -> Result<Replay
         ("uring", Uring::Basic(why)) => return Err(refuse(format!("--driver uring: {why}"))),
         (driver, uring) => driver != "glommio" && *uring == Uring::Full,
     };
-    let io_bytes = limits::glommio_io_bytes(
-        machine.memlock_bytes,
-        machine.memlock_exempt,
-        1,
-        memory::EXECUTOR_IO_BYTES,
-    );
+    let io_bytes =
+        limits::glommio_io_bytes(machine.memlock_bytes, machine.memlock_exempt, 1, memory::EXECUTOR_IO_BYTES);
     match (io_bytes, read.errors.is_empty()) {
         (Err(why), _) => Err(refuse(why)),
         (Ok(_), false) => Err(read.errors),
-        (Ok(executor_io_bytes), true) => {
-            Ok(ReplayPlan { target, name, uring, executor_io_bytes, warnings })
-        }
+        (Ok(executor_io_bytes), true) => Ok(ReplayPlan { target, name, uring, executor_io_bytes, warnings }),
     }
 }
 

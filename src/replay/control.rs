@@ -331,12 +331,8 @@ impl Control {
     fn wait(&mut self) -> Option<Message> {
         let dirty = self.lanes.iter().any(|lane| lane.dirty);
         let paced = self.out.is_none() && self.ahead.is_some();
-        let due = [
-            dirty.then_some(self.next_cursor),
-            paced.then_some(self.next_send),
-            self.retry_at,
-            self.stop_at,
-        ];
+        let due =
+            [dirty.then_some(self.next_cursor), paced.then_some(self.next_send), self.retry_at, self.stop_at];
         let Some(due) = due.into_iter().flatten().min() else { return self.inbox.recv().ok() };
         match self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(message) => Some(message),
@@ -439,8 +435,11 @@ impl Control {
             }
             // By hand, whoever runs it sees to the disk and runs it again.
             let next = lane.settled.next.max(done.chunk.event(0).seq);
-            let stop =
-                Stop { at: Some((lane.reader.shard(), next)), perhaps: done.chunk.events() as u64, why: format!("cannot {what}: {error}") };
+            let stop = Stop {
+                at: Some((lane.reader.shard(), next)),
+                perhaps: done.chunk.events() as u64,
+                why: format!("cannot {what}: {error}"),
+            };
             self.summary.stopped.get_or_insert(stop);
             return self.spare.push(done.chunk);
         }
@@ -568,7 +567,8 @@ impl Control {
         let Ok(mut shards) = directory::shards(&self.dir, Some(shard)) else { return };
         let files = shards.pop().map_or(Vec::new(), |shard| shard.segments);
         let (mut all, mut any) = (true, false);
-        for file in files.into_iter().filter(|file| file.number < below && !lane.kept.contains(&file.number)) {
+        for file in files.into_iter().filter(|file| file.number < below && !lane.kept.contains(&file.number))
+        {
             match fs::remove_file(&file.path) {
                 Ok(()) => {
                     any = true;
@@ -603,7 +603,8 @@ impl Control {
 
     fn stuck(&mut self, why: Option<String>) {
         for lane in &mut self.lanes {
-            lane.progress.stuck = why.clone().filter(|_| lane.durable.is_none() || lane.progress.waiting_events > 0);
+            lane.progress.stuck =
+                why.clone().filter(|_| lane.durable.is_none() || lane.progress.waiting_events > 0);
         }
         self.publish();
         self.tell(why.map_or(Notice::Moving, |why| Notice::Stuck { why }));
@@ -623,7 +624,10 @@ impl Control {
             }
             engine.handle.drain();
             if let Err(error) = engine.join() {
-                self.tell(Notice::Failing { what: "end the replay's engine".into(), error: error.to_string() });
+                self.tell(Notice::Failing {
+                    what: "end the replay's engine".into(),
+                    error: error.to_string(),
+                });
             }
         }
         self.write_cursors();

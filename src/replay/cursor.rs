@@ -111,9 +111,9 @@ impl Cursor {
             Err(error) => return Err(fail(error.to_string())),
             Ok(file) => file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?,
         };
-        Cursor::decode(&bytes).map(Some).map_err(|why| {
-            fail(format!("not a cursor ({why}); remove it to replay from the beginning"))
-        })
+        Cursor::decode(&bytes)
+            .map(Some)
+            .map_err(|why| fail(format!("not a cursor ({why}); remove it to replay from the beginning")))
     }
 
     /// Replaces the cursor of a shard's folder, durably.

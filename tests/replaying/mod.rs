@@ -7,6 +7,7 @@ use ringmill_kafka_kit::fake::{Fake, Stored};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -67,18 +68,24 @@ impl Files {
             seq += *count as u64;
             all.push((*stream, events));
         }
-        let runs: Vec<(&str, Vec<&[u8]>)> =
-            all.iter().map(|(stream, events)| (*stream, events.iter().map(Vec::as_slice).collect())).collect();
-        let runs: Vec<(&str, &[&[u8]])> = runs.iter().map(|(stream, events)| (*stream, &events[..])).collect();
+        let runs: Vec<(&str, Vec<&[u8]>)> = all
+            .iter()
+            .map(|(stream, events)| (*stream, events.iter().map(Vec::as_slice).collect()))
+            .collect();
+        let runs: Vec<(&str, &[&[u8]])> =
+            runs.iter().map(|(stream, events)| (*stream, &events[..])).collect();
         self.writer.commit(&runs);
         self.save();
     }
 
-    /// Writes the file as a server leaves it: newlines behind the last commit.
+    /// Writes the file as a server leaves it: newlines behind the last commit. What is there is written over in
+    /// place, so that a reader never finds less than before.
     pub fn save(&self) {
         let mut bytes = self.writer.bytes.clone();
         bytes.resize(bytes.len() + (64 << 10), b'\n');
-        fs::write(self.path(), bytes).unwrap();
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(self.path()).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        file.set_len(bytes.len() as u64).unwrap();
     }
 }
 

@@ -52,7 +52,8 @@ pub(super) fn replay(args: &ReplayArgs, out: impl Write) -> Result<u64, Stop> {
     };
     let (tell, notices) = mpsc::channel();
     let ready = replay::once(once, move |notice| drop(tell.send(notice)))?;
-    watch_signals(ready.stopper()).map_err(|error| Stop::Failed(format!("cannot watch for signals: {error}")))?;
+    watch_signals(ready.stopper())
+        .map_err(|error| Stop::Failed(format!("cannot watch for signals: {error}")))?;
     let mut printer = Printer::new(out, ready.bytes());
     let running = std::thread::Builder::new().name("replay".into()).spawn(move || ready.run());
     let running = running.map_err(|error| Stop::Failed(format!("cannot start a thread: {error}")))?;
@@ -124,7 +125,11 @@ impl<W: Write> Printer<W> {
             if self.bar.is_hidden() && self.told.elapsed() >= TELL_EVERY && !self.stuck {
                 self.told = Instant::now();
                 let done = (self.bytes - self.left.min(self.bytes)) >> 20;
-                complain(&format!("{} events replayed, {done} of {} MiB read", self.events, self.bytes >> 20));
+                complain(&format!(
+                    "{} events replayed, {done} of {} MiB read",
+                    self.events,
+                    self.bytes >> 20
+                ));
             }
         }
     }
@@ -183,7 +188,10 @@ impl<W: Write> Printer<W> {
         if let Some(why) = &summary.cursor {
             complain(&format!("{why}; the next replay will bring again what it does not know of"));
         }
-        Ok(refused + summary.damaged + u64::from(summary.stopped.is_some()) + u64::from(summary.cursor.is_some()))
+        Ok(refused
+            + summary.damaged
+            + u64::from(summary.stopped.is_some())
+            + u64::from(summary.cursor.is_some()))
     }
 }
 

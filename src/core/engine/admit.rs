@@ -174,7 +174,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 Verdict::Good { span, breaks } => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
                     let value = &body[span.clone()];
-                    let appended = way.append(&Event { stream, key, value, breaks, now_ns, wall_ms, id: None });
+                    let appended =
+                        way.append(&Event { stream, key, value, breaks, now_ns, wall_ms, id: None });
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     if appended != Err(Unfit::TooLarge) {
                         full |= appended.is_err();

@@ -272,7 +272,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// The sink keeps nothing: the batch is done as it is.
     fn settle_at_once(&mut self) {
         let bay = self.open_bay;
-        self.note_replayed(&Settled { bay, receipt: None, no_space: false, seal_wait_ns: 0, sink_ns: 0 }, false);
+        self.note_replayed(
+            &Settled { bay, receipt: None, no_space: false, seal_wait_ns: 0, sink_ns: 0 },
+            false,
+        );
         let bay = &mut self.bays[self.open_bay];
         let events = u64::from(bay.batch.events());
         self.metrics.counters.events_stored += events;
