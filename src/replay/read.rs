@@ -272,7 +272,7 @@ impl Reader {
                 }
             }
             Some(Step::Tail { range, why }) => {
-                if self.awaits_more() {
+                if self.awaits_more(false) {
                     return Ok(None);
                 }
                 let Some(open) = &self.open else { return Ok(None) };
@@ -284,7 +284,11 @@ impl Reader {
                     });
                 }
             }
-            Some(Step::End { .. }) => {}
+            Some(Step::End { .. }) => {
+                if self.awaits_more(true) {
+                    return Ok(None);
+                }
+            }
             None => {
                 self.place.chain = open.walker.chain().or(self.place.chain);
                 self.open = None;
@@ -298,27 +302,18 @@ impl Reader {
         Ok(None)
     }
 
-    /// At what looks like an unfinished end: whether to look again, for it may be being written.
-    fn awaits_more(&mut self) -> bool {
+    /// At the end of what is whole, with nothing behind it or something unfinished: whether to look again, for a
+    /// commit may be being written there, or is said to be there.
+    fn awaits_more(&mut self, nothing: bool) -> bool {
         let Some(open) = &mut self.open else { return false };
-        let tries = match self.bound {
-            _ if open.has_next => 0,
-            Bound::End => {
-                if self.files.is_empty() {
-                    TAIL_TRIES
-                } else {
-                    0
-                }
-            }
-            // What may be read is there: one fresh look is enough.
-            Bound::Through { .. } => 1,
+        let may_come = match self.bound {
+            Bound::End => !nothing && self.files.is_empty(),
+            Bound::Through { .. } => true,
         };
-        let again = self.looks < tries;
+        let again = may_come && !open.has_next && self.looks < TAIL_TRIES;
         if again {
             self.looks += 1;
-            if self.bound == Bound::End {
-                sleep(TAIL_PAUSE);
-            }
+            sleep(TAIL_PAUSE);
             open.walker.retry();
         }
         again
