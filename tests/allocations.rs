@@ -152,6 +152,7 @@ fn serve(plan: &Plan) -> Served {
         listeners: listening.shards.remove(0),
         resume,
         kafka,
+        spill: None,
         requests: keeper.as_ref().map(Keeper::requests),
     };
     let shard = shard::start(plan, assignment, mpsc::channel().0).unwrap();

@@ -378,6 +378,7 @@ mod tests {
         simd_json: false,
         glommio: false,
         kafka: None,
+        replay_bytes: None,
     };
 
     #[test]
