@@ -153,6 +153,7 @@ fn serve(plan: &Plan) -> Served {
         resume,
         quarantine_first: resume.map(|resume| resume.next_quarantine),
         kafka,
+        spill: None,
         requests: keeper.as_ref().map(Keeper::requests),
     };
     let shard = shard::start(plan, assignment, mpsc::channel().0).unwrap();

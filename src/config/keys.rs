@@ -32,6 +32,20 @@ pub const KEYS: &[Key] = &[
         "Where events go",
     ),
     key(
+        "spill",
+        Kind::Text,
+        "segments:DIR",
+        "none",
+        "While Kafka cannot be written to, keep events in DIR and bring them there later, in order",
+    ),
+    key(
+        "spill_after_ms",
+        Kind::Time("ms"),
+        "TIME",
+        "1s",
+        "Spill when nothing could be written for this long",
+    ),
+    key(
         "ack",
         Kind::Text,
         "LEVEL",

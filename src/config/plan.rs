@@ -5,7 +5,12 @@
 use super::kafka::{Address, KafkaPlan};
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where lines are taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +59,21 @@ impl fmt::Display for Sink {
             Sink::Segments(dir) => write!(out, "segments:{}", dir.display()),
             Sink::Kafka(address) => write!(out, "kafka:{address}"),
         }
+    }
+}
+
+/// Where events wait while the sink cannot be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillPlan {
+    /// Segment files under this directory.
+    pub dir: PathBuf,
+    /// For how long nothing must have been written.
+    pub after: Duration,
+}
+
+impl fmt::Display for SpillPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "segments:{}", self.dir.display())
     }
 }
 
@@ -143,6 +163,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Where events go.
     pub sink: Sink,
+    /// Where they wait while the sink cannot be written to.
+    pub spill: Option<SpillPlan>,
     /// The level when a request names none; never above the sink's highest.
     pub ack: Ack,
     /// Which cores do what.
@@ -180,6 +202,23 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where segments are, be they the sink or its spill.
+    pub fn segments_dir(&self) -> Option<&Path> {
+        match (&self.sink, &self.spill) {
+            (Sink::Segments(dir), _) => Some(dir),
+            (_, Some(spill)) => Some(&spill.dir),
+            _ => None,
+        }
+    }
+
+    /// Where this server's files are: segments with their quarantine, or the quarantine alone.
+    pub fn data_dir(&self) -> Option<&Path> {
+        match &self.quarantine {
+            Quarantine::Dir(dir) => Some(dir),
+            _ => self.segments_dir(),
+        }
+    }
+
     /// The addresses for the ready line: separated by commas, `-` for none.
     pub fn join<T: fmt::Display>(addresses: impl IntoIterator<Item = T>) -> String {
         let texts: Vec<String> = addresses.into_iter().map(|address| address.to_string()).collect();
@@ -218,6 +257,11 @@ impl fmt::Display for Plan {
                 limits.batch_events_max
             ),
         )?;
+        if let Some(spill) = &self.spill {
+            let after = units::time(spill.after);
+            let each = units::bytes(self.segments.segment_bytes);
+            row("spill", format!("{spill} after {after}, files of {each}"))?;
+        }
         if let Sink::Segments(_) = self.sink {
             let keep = |kept: Option<String>| kept.unwrap_or("all".into());
             row(

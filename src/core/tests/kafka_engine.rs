@@ -3,12 +3,18 @@
 mod bench;
 #[path = "kafka_engine/cluster.rs"]
 mod cluster;
+#[path = "kafka_engine/disk.rs"]
+mod disk;
 #[path = "kafka_engine/leaders.rs"]
 mod leaders;
 #[path = "kafka_engine/lengths.rs"]
 mod lengths;
 #[path = "kafka_engine/routing.rs"]
 mod routing;
+#[path = "kafka_engine/spill.rs"]
+mod spill;
+#[path = "kafka_engine/squalls.rs"]
+mod squalls;
 #[path = "kafka_engine/weather.rs"]
 mod weather;
 
@@ -458,6 +464,20 @@ fn bytes_that_the_kernel_still_reads_outlive_the_outcome() {
 #[test]
 fn untrue_replies_and_broken_order_are_noticed() {
     weather::the_judge_sees(3);
+}
+
+#[test]
+fn whatever_brokers_and_disk_do_nothing_acknowledged_is_lost_and_order_holds() {
+    let seeds = std::env::var("KAFKA_ENGINE_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = seeds.map_or(0..300, |seed: u64| seed..seed + 1);
+    let alone = seeds.end - seeds.start == 1;
+    let mut kinds = squalls::Kinds::default();
+    for seed in seeds {
+        kinds.add(&squalls::run(seed));
+    }
+    if !alone {
+        kinds.assert_all_met();
+    }
 }
 
 #[test]

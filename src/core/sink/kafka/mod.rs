@@ -106,6 +106,8 @@ pub struct Event<'a> {
     pub now_ns: u64,
     /// When it came, for its record.
     pub wall_ms: u64,
+    /// The shard and sequence number under which it was stored before; `None`: this shard's next.
+    pub id: Option<(u32, u64)>,
 }
 
 /// Why a request's events have nowhere to go.
@@ -129,6 +131,13 @@ impl Route {
     /// Bytes that its batches may have, as far as its topic's brokers have said.
     pub fn batch_bytes(&self) -> usize {
         self.batch_bytes
+    }
+}
+
+impl Route {
+    /// The topic of all of them.
+    pub const fn topic(&self) -> TopicIndex {
+        self.topic
     }
 }
 
@@ -233,6 +242,26 @@ impl KafkaSink {
         }
     }
 
+    /// Makes sure that a stream has a topic, whether or not it can be written to now.
+    ///
+    /// # Errors
+    /// It cannot have one as long as the configuration is what it is.
+    pub fn name_topic(&mut self, now_ns: u64, stream: &StreamName) -> Result<(), Reject> {
+        match self.fixed.map_or_else(|| self.topic_of(now_ns, stream), Ok) {
+            Err(Misroute::Refused(why)) => Err(why),
+            Ok(_) | Err(Misroute::NotReady(_)) => Ok(()),
+        }
+    }
+
+    /// Whether an arena like this one takes the event as a record.
+    pub fn takes<M: Memory>(&mut self, arena: &RecordArena<M>, event: &Event<'_>) -> bool {
+        let key = self.routing.key(event.value, event.key, &mut self.scratch);
+        let id = EventId::new(self.shard, self.next_sequence);
+        let headers = Headers::new(&self.routing.headers, event.stream, &id);
+        let bytes = event.value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
+        arena.takes(bytes, headers.as_slice().len())
+    }
+
     /// The topic of a stream, named to the producer when it is first seen.
     fn topic_of(&mut self, now_ns: u64, stream: &StreamName) -> Result<TopicIndex, Misroute> {
         let found = self.streams.binary_search_by(|(known, _)| known.as_bytes().cmp(stream.as_bytes()));
@@ -285,7 +314,9 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let id = EventId::new(self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let (shard, sequence) = event.id.unwrap_or_else(next);
+        let id = EventId::new(shard, sequence);
         let headers = Headers::new(&self.routing.headers, event.stream, &id);
         let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
         if !records.arena.takes(bytes, headers.as_slice().len()) {
