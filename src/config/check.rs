@@ -1,5 +1,5 @@
 //! `--dry-run`: what `serve` would trip over on this machine, tried without leaving a trace.
-use super::plan::{Listen, Plan, Sink};
+use super::plan::{Listen, Plan, Quarantine, Sink};
 use crate::sink::kafka::tls::Tls;
 use std::{
     io::{self, Write},
@@ -35,8 +35,12 @@ pub fn failures(plan: &Plan) -> Vec<String> {
             failures.extend(socket(path).err());
         }
     }
-    if let Some(dir) = plan.segments_dir() {
-        let key = if matches!(plan.sink, Sink::Segments(_)) { "sink" } else { "spill" };
+    if let Some(dir) = plan.data_dir() {
+        let key = match (&plan.sink, &plan.quarantine) {
+            (Sink::Segments(_), _) => "sink",
+            (_, Quarantine::Dir(_)) => "quarantine",
+            _ => "spill",
+        };
         failures.extend(directory(key, dir).err());
     }
     if let Some(kafka) = &plan.kafka {

@@ -3,7 +3,7 @@ use super::{
     ConfigError, cores, kafka,
     machine::Machine,
     memory::{self, Fixed, KafkaSizes, Sizes, links_max},
-    plan::{Driver, Limits, Listen, Plan, SegmentLimits, Sink, SpillPlan},
+    plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan},
     raw::Raw,
     read::{Reader, names},
     units,
@@ -58,6 +58,7 @@ impl Plan {
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
         let limits = traffic(&mut read, &sizes);
         let segments = segments(&mut read, &sizes, spill.is_some());
+        let quarantine = quarantine(&mut read, &sink, spill.is_some());
         let (driver, driver_why) = driver(&mut read, machine);
         sizes.glommio = driver == Driver::Glommio;
         sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards + u64::from(spill.is_some()));
@@ -93,6 +94,7 @@ impl Plan {
                 ..limits
             },
             segments,
+            quarantine,
             kafka,
             executor_io_bytes: sizes.executor_io_bytes,
             drain_timeout,
@@ -318,6 +320,25 @@ fn segments(read: &mut Reader, sizes: &Sizes, spill: bool) -> SegmentLimits {
         quarantine_bytes: quarantine_bytes & !(BLOCK_BYTES - 1),
         retention_bytes: (retention_bytes != 0).then_some(retention_bytes),
         retention_age: (!retention_age.is_zero()).then_some(retention_age),
+    }
+}
+
+/// Where refused events are kept. Segments have a place for them; of other sinks somebody has to name one.
+fn quarantine(read: &mut Reader, sink: &Sink, spill: bool) -> Quarantine {
+    let beside = spill || matches!(sink, Sink::Segments(_));
+    match read.raw.text("quarantine") {
+        None if beside => Quarantine::Segments,
+        None | Some("none") => Quarantine::None,
+        Some("") => {
+            read.refuse("quarantine", "a directory or `none` is expected".into());
+            Quarantine::None
+        }
+        Some(_) if beside => {
+            let why = "segments, of the sink or the spill, have their quarantine beside them: leave it out, or say `none`";
+            read.refuse("quarantine", why.into());
+            Quarantine::Segments
+        }
+        Some(dir) => Quarantine::Dir(dir.into()),
     }
 }
 

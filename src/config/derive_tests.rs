@@ -166,6 +166,10 @@ fn each_refusal_names_key_value_bound_and_line() {
         ),
         ("drain_timeout_s = 31", "drain_timeout_s = 31 (a.toml line 1): at most 30s is allowed"),
         ("segment_bytes = \"1MiB\"", "segment_bytes = 1MiB (a.toml line 1): at least 10 MiB is needed"),
+        (
+            "quarantine = \"/q\"",
+            "quarantine = /q (a.toml line 1): segments, of the sink or the spill, have their quarantine beside them: leave it out, or say `none`",
+        ),
         ("quarantine_bytes = 5", "quarantine_bytes = 5 (a.toml line 1): at least 2 MiB is needed"),
         (
             "retention_bytes = \"1GiB\"",

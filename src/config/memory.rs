@@ -75,7 +75,7 @@ const PRODUCER_BYTES: (u64, u64, u64) = (512, 256, 6 * KIB);
 const TOPIC_BYTES: u64 = KIB;
 /// What one link to a broker holds: the driver's receive buffer and addresses of a send, bytes that came and were
 /// not read, requests on their way.
-pub const LINK_BYTES: u64 = (16 + 2 + 64 + 16) * KIB;
+pub const LINK_BYTES: u64 = (16 + 2 + 64 + 48) * KIB;
 /// TLS on top: records on their way out, and rustls's buffers and keys.
 pub const LINK_TLS_BYTES: u64 = (256 + 128) * KIB;
 /// An answer about topics as it came and as it was read, for each partition and each broker. From above: three

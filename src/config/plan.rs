@@ -126,6 +126,17 @@ pub struct Limits {
     pub lines_replies: bool,
 }
 
+/// Where refused events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Nowhere.
+    None,
+    /// Beside the segments.
+    Segments,
+    /// Under this directory, one folder a shard.
+    Dir(PathBuf),
+}
+
 /// Bounds of the segments sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentLimits {
@@ -172,6 +183,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Bounds of the segments sink.
     pub segments: SegmentLimits,
+    /// Where refused events are kept.
+    pub quarantine: Quarantine,
     /// The Kafka sink's settings, if it is the sink.
     pub kafka: Option<KafkaPlan>,
     /// I/O memory of a glommio executor in bytes, within `RLIMIT_MEMLOCK`.
@@ -195,6 +208,14 @@ impl Plan {
             (Sink::Segments(dir), _) => Some(dir),
             (_, Some(spill)) => Some(&spill.dir),
             _ => None,
+        }
+    }
+
+    /// Where this server's files are: segments with their quarantine, or the quarantine alone.
+    pub fn data_dir(&self) -> Option<&Path> {
+        match &self.quarantine {
+            Quarantine::Dir(dir) => Some(dir),
+            _ => self.segments_dir(),
         }
     }
 
@@ -246,14 +267,22 @@ impl fmt::Display for Plan {
             row(
                 "segments",
                 format!(
-                    "{} each, keep {} by size, {} by age; quarantine 2 x {} a shard",
+                    "{} each, keep {} by size, {} by age",
                     units::bytes(self.segments.segment_bytes),
                     keep(self.segments.retention_bytes.map(units::bytes)),
                     keep(self.segments.retention_age.map(units::time)),
-                    units::bytes(self.segments.quarantine_bytes),
                 ),
             )?;
         }
+        let files = format!("2 x {} a shard", units::bytes(self.segments.quarantine_bytes));
+        row(
+            "quarantine",
+            match &self.quarantine {
+                Quarantine::None => "none".into(),
+                Quarantine::Segments => format!("{files}, beside the segments"),
+                Quarantine::Dir(dir) => format!("{files}, in {}", dir.display()),
+            },
+        )?;
         if let Some(kafka) = &self.kafka {
             for (name, value) in kafka.rows() {
                 row(name, value)?;

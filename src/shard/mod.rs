@@ -99,6 +99,8 @@ pub struct Assignment {
     pub listeners: Vec<Listener>,
     /// Where its chain goes on; `None`: no segments, neither as the sink nor as its spill.
     pub resume: Option<Resume>,
+    /// Number of the first quarantine file; `None`: refused events are not kept.
+    pub quarantine_first: Option<u64>,
     /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
     pub kafka: Option<kafka::Setup>,
     /// What makes the segments a spill; `None`: they are the sink.
@@ -156,7 +158,7 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let simd_json = plan.simd_json;
-    let Assignment { number, core, listeners, resume, kafka, spill, requests } = assignment;
+    let Assignment { number, core, listeners, resume, kafka, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
@@ -235,7 +237,6 @@ fn residence(bytes: usize) -> Residence {
 fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {
     let limits: &Limits = &plan.limits;
     let ns = |duration: std::time::Duration| duration.as_nanos() as u64;
-    let keeps = plan.segments.quarantine_bytes > 0;
     Config {
         shard: assignment.number,
         connections_max: limits.connections_max as usize,
@@ -250,7 +251,7 @@ fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {
         },
         lines_replies: limits.lines_replies,
         shed_after_ns: ns(limits.shed_after),
-        quarantine_first: assignment.resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
+        quarantine_first: assignment.quarantine_first,
         timeouts: Timeouts {
             head_ns: ns(limits.head_timeout),
             idle_ns: ns(limits.idle_timeout),

@@ -7,7 +7,7 @@ mod spill;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
 use crate::config::kafka::KafkaPlan;
-use crate::config::plan::{Driver, Plan, Sink};
+use crate::config::plan::{Driver, Plan, Quarantine, Sink};
 use crate::core::sink::Resume;
 use crate::log;
 use crate::replay;
@@ -78,7 +78,7 @@ fn serve(plan: &Plan) -> Result<(), String> {
 }
 
 fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
-    let Some(dir) = plan.segments_dir() else { return Ok(None) };
+    let Some(dir) = plan.data_dir() else { return Ok(None) };
     let started = Instant::now();
     let store = Store::open(dir, plan.cores.shards.len() as u32).map_err(|error| error.to_string())?;
     for (warning, line) in store.report() {
@@ -168,11 +168,13 @@ fn start_shards(
     let mut shards = Vec::new();
     let spills = replayer.map_or(Vec::new(), |replayer| spill::setups(plan, replayer));
     for (number, (core, listeners)) in plan.cores.shards.iter().zip(listeners).enumerate() {
+        let (resume, keeps) = (resumes.get(number).copied(), plan.quarantine != Quarantine::None);
         let assignment = Assignment {
             number: number as u32,
             core: core.core,
             listeners,
-            resume: resumes.get(number).copied(),
+            resume: resume.filter(|_| plan.segments_dir().is_some()),
+            quarantine_first: resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
             kafka: kafka.cloned(),
             spill: spills.get(number).cloned(),
             requests: keeper.map(Keeper::requests),

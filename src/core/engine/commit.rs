@@ -107,6 +107,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             if self.hub.flights[lane].as_ref().is_some_and(nothing) {
                 // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
                 self.finish_commit(lane);
+            } else if self.hub.flights[lane].as_ref().is_some_and(|flight| flight.sent) {
+                // The producer may have given batches up at once.
+                self.poll_upstream();
             }
         }
         let hub = &mut self.hub;
@@ -278,7 +281,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     self.stuck_since_ns.get_or_insert(self.now_ns);
                     return;
                 }
-                Sealed::Settled => return self.settle_at_once(),
+                Sealed::Settled if bay.refused.entries() == 0 => return self.settle_at_once(),
+                // Settled as it is, but for what was refused beside it.
+                Sealed::Settled => {}
                 Sealed::Write(extent) => segment = Some(extent),
                 Sealed::Sent(batches) => awaits = batches,
             }
@@ -410,7 +415,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let counters = &mut self.metrics.counters;
         counters.events_stored += events;
         counters.bytes_stored += bytes;
-        counters.bytes_written += bytes.next_multiple_of(BLOCK_BYTES as u64);
+        counters.bytes_written += if written { bytes.next_multiple_of(BLOCK_BYTES as u64) } else { 0 };
         counters.commits += 1;
         let gauges = &mut self.metrics.gauges;
         gauges.events_in_flight -= events;

@@ -12,6 +12,7 @@ use super::way::Way;
 use super::{Engine, Hub, NoRoom};
 use crate::batch::fate::{Failure, Fate};
 use crate::json::Scanner;
+use crate::kafka::producer::{self, TopicIndex};
 use crate::memory::{Clock, Memory};
 use crate::reject::Reject;
 use crate::segment::header::StreamName;
@@ -96,6 +97,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         appended.map_err(|unfit| match unfit {
             Unfit::Full => Unsent::Later,
             Unfit::TooLarge => Unsent::TooLarge,
+            Unfit::NoLeader => Unsent::NotReady(leaderless(sink, now_ns, stream)),
         })?;
         bay.replays = true;
         hub.metrics.counters.events_received += 1;
@@ -134,6 +136,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     pub fn is_final(failure: &Failure) -> bool {
         failure.fate == Fate::Refused
     }
+}
+
+/// Of a stream whose topic can be written to, but not where one event of it belongs.
+fn leaderless<K: Sink>(sink: &mut K, now_ns: u64, stream: &StreamName) -> NotReady {
+    let topic = sink.kafka_mut().and_then(|kafka| kafka.route(now_ns, stream).ok());
+    let topic = topic.map_or(TopicIndex(0), |route| route.topic());
+    NotReady::Upstream(producer::NotReady::NoLeader(topic))
 }
 
 fn unroutable(kafka: &mut KafkaSink, now_ns: u64, stream: &StreamName) -> Option<NotReady> {

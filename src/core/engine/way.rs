@@ -40,7 +40,10 @@ impl<'a, M: Memory> Way<'a, M> {
             Store::Records(records) => {
                 let kafka = sink.kafka_mut().ok_or(NoRoom::Later)?;
                 match kafka.route(now_ns, stream) {
-                    Ok(route) => Ok(Way::Records(records, kafka, route)),
+                    Ok(route) => {
+                        records.arena.bound_batches(route.batch_bytes());
+                        Ok(Way::Records(records, kafka, route))
+                    }
                     Err(Misroute::NotReady(_)) => Err(NoRoom::Later),
                     Err(Misroute::Refused(reject)) => Err(NoRoom::Refused(reject)),
                 }

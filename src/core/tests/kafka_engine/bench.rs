@@ -120,6 +120,13 @@ impl Bench {
         String::from_utf8(std::mem::take(&mut self.said[id as usize])).expect("replies are text")
     }
 
+    /// Every connection to brokers breaks; they can be made anew at once.
+    pub fn break_links(&mut self) {
+        let now_ns = self.now_ns();
+        self.cluster.go_down(now_ns);
+        self.cluster.down = false;
+    }
+
     /// Posts, waits, and gives status and body of the one reply.
     pub fn ask(&mut self, id: ConnId, text: &str, ns: u64) -> (u16, String) {
         self.send(id, text);
