@@ -1,7 +1,9 @@
 //! The built server while its brokers are away: events wait on disk, survive our crash, and arrive in order.
 mod common;
 
-use common::{Client, PATIENCE, Reply, Server, TempDir, get, ndjson, post, segments, serve};
+use common::{
+    Client, PATIENCE, Reply, Server, TempDir, get, ndjson, post, read_by_stranger, segments, serve,
+};
 use kafka_protocol::messages::ApiKey;
 use ringmill_kafka_kit::fake::{Act, Fake, Fault, Settings, Stored};
 use ringmill_kafka_kit::rig::Rig;
@@ -211,6 +213,8 @@ fn keys_of_requests_lead_to_the_same_partition_as_ever() {
     }
     assert_eq!((0..4).map(|partition| fake.records("events", partition).len()).sum::<usize>(), 8);
     server.stop();
+    let spilled: String = (10..14).map(|n| event(n) + "\n").collect();
+    assert_eq!(String::from_utf8(read_by_stranger(dir.path())).expect("text"), spilled, "keys and all");
 }
 
 /// What a log must hold after crashes of ours: everything that was acknowledged, in order, and nothing twice but what
