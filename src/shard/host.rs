@@ -66,7 +66,7 @@ pub fn start(
                 })
             };
             let result = run.await;
-            ended(result.as_ref().map(|()| ()).map_err(ToString::to_string));
+            ended(result.as_ref().copied().map_err(ToString::to_string));
             result
         })
         .map_err(|error| io::Error::other(format!("cannot start the executor of the replay: {error}")))?;
