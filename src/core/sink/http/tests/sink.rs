@@ -1,0 +1,1 @@
+//! The sink as the engine and its edge see it.
