@@ -119,7 +119,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let ticket = self.book(conn, id, tally, self.config.ack);
         conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
-        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && self.sink.kafka().is_some() {
+        let in_parts = self.bays[self.open_bay].batch.is_in_parts();
+        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && in_parts {
             let line = (lines == u64::from(tally.accepted)).then_some(conn.lines - lines + 1);
             let span = Span { conn: id, first: tally.first, events: tally.accepted, line };
             self.bays[self.open_bay].spans.push(span);

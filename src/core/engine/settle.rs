@@ -113,7 +113,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn failure(&self, settled: Option<&Settled>) -> Reject {
         match settled {
             Some(Settled { no_space: true, .. }) => Reject::new(507, "no_space", NotReady::NoSpace.reason()),
-            _ if self.sink.kafka().is_some() => self.upstream_failure(),
+            _ if self.sink.remote::<M>().is_some() => self.upstream_failure(),
             _ => {
                 let reason = "the device failed under this batch and nothing of it is promised: send again";
                 Reject::new(503, "sink_failed", reason)
@@ -121,11 +121,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 
-    /// Events that never left for Kafka: it could not be reached.
+    /// Events that never left: nobody could be reached.
     pub(super) fn upstream_failure(&self) -> Reject {
         let why = self.sink.ready().err();
         let reason = why.map_or(
-            "Kafka could not be reached for too long and nothing is written: send again",
+            "nobody could be reached for too long and nothing is written: send again",
             NotReady::reason,
         );
         Reject::new(503, "not_ready", reason)

@@ -13,11 +13,12 @@ mod time;
 pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
 pub use time::unix_ms;
 
-use super::{Mail, NotReady, Receipt, Request, Sealed, Sink};
+use super::{Late, Mail, NotReady, Place, Receipt, Remote, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
-use crate::batch::fate::{Failure, Fate};
-use crate::batch::store::{Layout, Records};
+use crate::batch::fate::{Cause, Failure, Fate};
+use crate::batch::store::{Layout, Records, Store};
+use crate::json::Reason as Flaw;
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
 use crate::kafka::partition::{Partitioner, Spread};
@@ -349,7 +350,7 @@ impl KafkaSink {
             Fate::Refused => &mut self.figures.events_refused,
         } += u64::from(batch.records);
         for events in records.arena.events_of(slot) {
-            records.fates.fail(events, Failure { fate, partition, reason });
+            records.fates.fail(events, Failure { fate, cause: Cause::Kafka(partition, reason) });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
@@ -418,6 +419,14 @@ impl Sink for KafkaSink {
         Some(self)
     }
 
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        Some(self)
+    }
+
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
+        Some(self)
+    }
+
     fn seal<M: Memory>(&mut self, _batch: &mut Batch<M>, _wall_ms: u64) -> Sealed {
         debug_assert!(false, "lines are not for Kafka");
         Sealed::NoFile
@@ -440,6 +449,86 @@ impl Sink for KafkaSink {
     fn mail(&mut self, _mail: Mail) {}
 
     fn close(&mut self) {}
+}
+
+impl<M: Memory> Remote<M> for KafkaSink {
+    fn tick(&mut self, now_ns: u64) -> bool {
+        let due = self.producer.deadline_ns().is_some_and(|due_ns| due_ns <= now_ns);
+        if due {
+            self.producer.tick(now_ns);
+        }
+        due
+    }
+
+    fn deadline_ns(&self) -> Option<u64> {
+        self.producer.deadline_ns()
+    }
+
+    fn version(&self) -> u64 {
+        KafkaSink::version(self)
+    }
+
+    fn why_not(&mut self, now_ns: u64, stream: &StreamName) -> Option<NotReady> {
+        match self.route(now_ns, stream) {
+            Err(Misroute::NotReady(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn drain(&mut self) {
+        KafkaSink::drain(self);
+    }
+
+    fn cut_short(&mut self, now_ns: u64) {
+        KafkaSink::cut_short(self, now_ns);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.producer.is_drained()
+    }
+
+    fn take_outcomes(&mut self, store: &mut Store<M>, now_ns: u64, late: &mut Late<'_>) -> i64 {
+        let Some(records) = store.records_mut() else { return 0 };
+        let mut change = 0;
+        while let Some((slot, outcome)) = self.producer.next_outcome() {
+            change += match self.take_outcome(records, slot, outcome, now_ns) {
+                Returned::Done => -1,
+                Returned::Split => 1,
+                Returned::Refused => {
+                    for (event, value) in records.arena.values_of(slot) {
+                        let cause = records.fates.of(event).map(|failure| failure.cause);
+                        late(event, value, cause.map_or(Flaw::KAFKA_REFUSED, Cause::flaw));
+                    }
+                    -1
+                }
+            };
+        }
+        change
+    }
+
+    fn take_bytes(&mut self) -> (u64, u64) {
+        KafkaSink::take_bytes(self)
+    }
+
+    fn place(&self, cause: Cause) -> Option<Place<'_>> {
+        let Cause::Kafka(partition, reason) = cause else { return None };
+        let (topic, number) = self.producer.locate(partition);
+        Some(Place::Kafka(self.producer.topic(topic).0, number, reason))
+    }
+
+    fn name(&self) -> &'static str {
+        "Kafka"
+    }
+}
+
+/// What a reply's list of errors says of a refusal by Kafka.
+pub(crate) fn flaw(reason: producer::Reason) -> Flaw {
+    match (reason.why, reason.code) {
+        (Why::TooLarge, _) => Flaw::KAFKA_TOO_LARGE,
+        (_, 32) => Flaw::KAFKA_INVALID_TIMESTAMP,
+        (Why::BadRecord, _) => Flaw::KAFKA_INVALID_RECORD,
+        _ => Flaw::KAFKA_REFUSED,
+    }
 }
 
 /// What a producer's "not ready" means for who sends events, in words that need no formatting.
