@@ -3,6 +3,7 @@
 pub mod check;
 pub mod cores;
 mod derive;
+pub mod http;
 pub mod kafka;
 mod keys;
 pub mod machine;

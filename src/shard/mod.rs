@@ -3,6 +3,8 @@
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
 pub mod driver;
+mod edge;
+pub mod http;
 pub mod kafka;
 pub mod listen;
 mod logic;
@@ -11,7 +13,6 @@ use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts};
 use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
-use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
 use crate::sink::kafka::resolve::Solution;
@@ -25,10 +26,10 @@ use std::sync::mpsc;
 /// The engine as it runs in production.
 pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 
-/// The logic of a shard: its engine and, when events go to Kafka, its links there.
+/// The logic of a shard: its engine and, when events go to somebody else, its connections there.
 pub struct Shard {
     core: Core,
-    kafka: Option<kafka::Edge>,
+    edge: Option<Box<dyn edge::Edge>>,
 }
 
 impl Shard {
@@ -46,9 +47,9 @@ impl Shard {
     }
 
     /// What the helpers found out for a link.
-    fn solved(&mut self, id: LinkId, solution: Solution) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.solved(&mut self.core, id, solution);
+    fn solved(&mut self, id: u32, solution: Solution) {
+        if let Some(edge) = &mut self.edge {
+            edge.solved(&mut self.core, id, solution);
         }
     }
 }
@@ -57,6 +58,15 @@ impl Shard {
 const REFUSED_ARENA_BYTES: usize = 1 << 20;
 /// Blocks from this size on are made of huge pages.
 const HUGE_BYTES_MIN: usize = 2 << 20;
+
+/// Who else takes the events.
+#[derive(Clone)]
+pub enum Beyond {
+    /// Kafka.
+    Kafka(kafka::Setup),
+    /// An HTTP target.
+    Http(http::Setup),
+}
 
 /// What a shard is given.
 pub struct Assignment {
@@ -68,8 +78,8 @@ pub struct Assignment {
     pub listeners: Vec<Listener>,
     /// Where its chain goes on; `None`: not into segments.
     pub resume: Option<Resume>,
-    /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
-    pub kafka: Option<kafka::Setup>,
+    /// How whoever else takes the events is reached. With neither it is the null sink.
+    pub beyond: Option<Beyond>,
     /// To the housekeeper.
     pub requests: Option<mpsc::Sender<(u32, Request)>>,
 }
@@ -123,15 +133,16 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let simd_json = plan.simd_json;
-    let Assignment { number, core, listeners, resume, kafka, requests } = assignment;
+    let Assignment { number, core, listeners, resume, beyond, requests } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let sink = sink(number, &resume, &kafka)?;
+            let sink = sink(number, &resume, &beyond)?;
             let core = make(config, sink, simd_json)?;
-            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)) };
+            let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
+            let shard = Shard { core, edge };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
@@ -155,11 +166,24 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
     }
 }
 
-fn sink(number: u32, resume: &Option<Resume>, kafka: &Option<kafka::Setup>) -> io::Result<AnySink> {
-    Ok(match (resume, kafka) {
+fn sink(number: u32, resume: &Option<Resume>, beyond: &Option<Beyond>) -> io::Result<AnySink> {
+    Ok(match (resume, beyond) {
         (Some(resume), _) => AnySink::Segments(SegmentSink::new(number, resume)),
-        (None, Some(setup)) => AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)),
+        (None, Some(Beyond::Kafka(setup))) => {
+            AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?))
+        }
+        (None, Some(Beyond::Http(setup))) => AnySink::Http(Box::new(setup.sink(number))),
         (None, None) => AnySink::Null(NullSink),
+    })
+}
+
+fn connections(beyond: Beyond, core: &Core, mail: driver::Sender<Shard>) -> io::Result<Box<dyn edge::Edge>> {
+    Ok(match beyond {
+        Beyond::Kafka(setup) => Box::new(setup.edge(mail)),
+        Beyond::Http(setup) => {
+            let (sink, _) = core.shipment().ok_or_else(|| io::Error::other("the sink is not HTTP"))?;
+            Box::new(setup.edge(sink, mail).map_err(io::Error::other)?)
+        }
     })
 }
 
