@@ -1,6 +1,7 @@
 //! The memory plan: everything that the server holds, as a sum with one term for each consumer.
 //!
 //! Nothing else is allocated once the shards take events, so resident memory stays under the total.
+use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::units;
 use crate::core::json::{MAX_EVENT_BYTES, SimdScanner};
@@ -175,6 +176,10 @@ pub struct Sizes {
     pub glommio: bool,
     /// The Kafka sink, if events go there.
     pub kafka: Option<KafkaSizes>,
+    /// The HTTP sink, if events go there.
+    pub http: Option<HttpSizes>,
+    /// Bytes of what brings spilled events there; `None`: none are spilled.
+    pub replay_bytes: Option<u64>,
 }
 
 impl Sizes {
@@ -213,6 +218,23 @@ impl Sizes {
         if let Some(kafka) = &self.kafka {
             per_shard.extend(kafka.terms(self.arena_bytes()));
         }
+        if let Some(http) = &self.http {
+            per_shard.extend(http.terms(self.arena_bytes()));
+        }
+        if self.replay_bytes.is_some() {
+            per_shard.push(term(
+                "spill arenas",
+                ARENAS,
+                self.arena_bytes(),
+                "events on their way to the spill",
+            ));
+            per_shard.push(term(
+                "spill quarantine",
+                ARENAS,
+                QUARANTINE_ARENA_BYTES,
+                "refused events beside them",
+            ));
+        }
         if self.simd_json {
             per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
         }
@@ -225,7 +247,10 @@ impl Sizes {
             ));
             per_shard.push(term("commit copy", 1, self.arena_bytes(), "glommio writes from its own buffers"));
         }
-        let fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
+        let mut fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
+        fixed.extend(
+            self.replay_bytes.map(|bytes| term("replayer", 1, bytes, "spilled events on their way back")),
+        );
         MemoryPlan { shards: self.shards, per_shard, fixed }
     }
 }
@@ -359,6 +384,8 @@ mod tests {
         simd_json: false,
         glommio: false,
         kafka: None,
+        http: None,
+        replay_bytes: None,
     };
 
     #[test]

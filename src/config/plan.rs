@@ -2,10 +2,16 @@
 //! named, every byte of memory accounted for.
 //!
 //! [`Plan::derive`] (in `derive.rs`) decides; here stands what was decided, and how it is printed.
+use super::http::HttpPlan;
 use super::kafka::{Address, KafkaPlan};
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where lines are taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +40,8 @@ pub enum Sink {
     Segments(PathBuf),
     /// A topic of a Kafka cluster.
     Kafka(Address),
+    /// An HTTP target.
+    Http(super::http::Address),
 }
 
 impl Sink {
@@ -43,6 +51,7 @@ impl Sink {
             Sink::Null => Ack::Accepted,
             Sink::Segments(_) => Ack::Durable,
             Sink::Kafka(_) => Ack::Replicated,
+            Sink::Http(address) => address.level,
         }
     }
 }
@@ -53,7 +62,23 @@ impl fmt::Display for Sink {
             Sink::Null => out.write_str("null"),
             Sink::Segments(dir) => write!(out, "segments:{}", dir.display()),
             Sink::Kafka(address) => write!(out, "kafka:{address}"),
+            Sink::Http(address) => address.fmt(out),
         }
+    }
+}
+
+/// Where events wait while the sink cannot be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillPlan {
+    /// Segment files under this directory.
+    pub dir: PathBuf,
+    /// For how long nothing must have been written.
+    pub after: Duration,
+}
+
+impl fmt::Display for SpillPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "segments:{}", self.dir.display())
     }
 }
 
@@ -143,6 +168,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Where events go.
     pub sink: Sink,
+    /// Where they wait while the sink cannot be written to.
+    pub spill: Option<SpillPlan>,
     /// The level when a request names none; never above the sink's highest.
     pub ack: Ack,
     /// Which cores do what.
@@ -165,6 +192,8 @@ pub struct Plan {
     pub quarantine: Quarantine,
     /// The Kafka sink's settings, if it is the sink.
     pub kafka: Option<KafkaPlan>,
+    /// The HTTP sink's settings, if it is the sink.
+    pub http: Option<HttpPlan>,
     /// I/O memory of a glommio executor in bytes, within `RLIMIT_MEMLOCK`.
     pub executor_io_bytes: u64,
     /// After which draining is given up.
@@ -180,6 +209,29 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What there is to say of a sink beyond this process.
+    pub fn sink_rows(&self) -> Vec<(&'static str, String)> {
+        let kafka = self.kafka.iter().flat_map(KafkaPlan::rows);
+        kafka.chain(self.http.iter().flat_map(HttpPlan::rows)).collect()
+    }
+
+    /// Where segments are, be they the sink or its spill.
+    pub fn segments_dir(&self) -> Option<&Path> {
+        match (&self.sink, &self.spill) {
+            (Sink::Segments(dir), _) => Some(dir),
+            (_, Some(spill)) => Some(&spill.dir),
+            _ => None,
+        }
+    }
+
+    /// Where this server's files are: segments with their quarantine, or the quarantine alone.
+    pub fn data_dir(&self) -> Option<&Path> {
+        match &self.quarantine {
+            Quarantine::Dir(dir) => Some(dir),
+            _ => self.segments_dir(),
+        }
+    }
+
     /// The addresses for the ready line: separated by commas, `-` for none.
     pub fn join<T: fmt::Display>(addresses: impl IntoIterator<Item = T>) -> String {
         let texts: Vec<String> = addresses.into_iter().map(|address| address.to_string()).collect();
@@ -218,6 +270,11 @@ impl fmt::Display for Plan {
                 limits.batch_events_max
             ),
         )?;
+        if let Some(spill) = &self.spill {
+            let after = units::time(spill.after);
+            let each = units::bytes(self.segments.segment_bytes);
+            row("spill", format!("{spill} after {after}, files of {each}"))?;
+        }
         if let Sink::Segments(_) = self.sink {
             let keep = |kept: Option<String>| kept.unwrap_or("all".into());
             row(
@@ -239,10 +296,8 @@ impl fmt::Display for Plan {
                 Quarantine::Dir(dir) => format!("{files}, in {}", dir.display()),
             },
         )?;
-        if let Some(kafka) = &self.kafka {
-            for (name, value) in kafka.rows() {
-                row(name, value)?;
-            }
+        for (name, value) in self.sink_rows() {
+            row(name, value)?;
         }
         row(
             "timeouts",

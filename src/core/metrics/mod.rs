@@ -8,17 +8,22 @@
 //! - [`counters`]: what happened, one table for the struct, its sums and every listing;
 //! - [`stages`]: where a request's time went;
 //! - [`slowest`]: the requests that the tail is made of;
-//! - [`kafka`]: what a Kafka sink adds to that;
+//! - [`kafka`], [`http`]: what a sink of that kind adds to that;
+//! - [`spill`]: what waits on disk for the sink;
 //! - [`exposition`]: all of it as Prometheus text.
 pub mod counters;
 pub mod exposition;
+pub mod http;
 pub mod kafka;
 pub mod slowest;
+pub mod spill;
 pub mod stages;
 
 pub use counters::{Books, Counters, Requests, Timeout};
+pub use http::Http;
 pub use kafka::Kafka;
 pub use slowest::{SlowRequest, Slowest};
+pub use spill::SpillFigures;
 pub use stages::{STAGES, Stage, Stages};
 
 /// Quantities that rise and fall, as they stand now.
@@ -104,6 +109,10 @@ pub struct Metrics {
     pub slowest: Slowest,
     /// Of the Kafka sink, if it is one.
     pub kafka: Kafka,
+    /// Of the HTTP sink, if it is one.
+    pub http: Http,
+    /// Of the spill, if there is one.
+    pub spill: SpillFigures,
 }
 
 impl Metrics {
@@ -116,6 +125,8 @@ impl Metrics {
             stages: Stages::new(),
             slowest: Slowest::new(),
             kafka: Kafka::new(),
+            http: Http::default(),
+            spill: SpillFigures::default(),
         }
     }
 
@@ -126,6 +137,8 @@ impl Metrics {
         self.stages.copy_from(&other.stages);
         self.slowest = other.slowest;
         self.kafka.copy_from(&other.kafka);
+        self.http = other.http;
+        self.spill = other.spill;
     }
 
     /// Adds another shard's figures.
@@ -135,6 +148,8 @@ impl Metrics {
         self.stages.merge(&other.stages);
         self.slowest.merge(&other.slowest);
         self.kafka.merge(&other.kafka);
+        self.http.merge(&other.http);
+        self.spill.merge(&other.spill);
     }
 
     /// Both sides of received = stored + quarantined + rejected + shed + in flight.

@@ -8,16 +8,18 @@
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
 mod bound;
+mod remote;
 mod routing;
 mod time;
 
+pub(crate) use remote::flaw;
 pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
 pub use time::unix_ms;
 
-use super::{Mail, NotReady, Receipt, Request, Sealed, Sink};
+use super::{Mail, NotReady, Receipt, Remote, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
-use crate::batch::fate::{Failure, Fate};
+use crate::batch::fate::{Cause, Failure, Fate};
 use crate::batch::store::{Layout, Records};
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
@@ -106,6 +108,8 @@ pub struct Event<'a> {
     pub now_ns: u64,
     /// When it came, for its record.
     pub wall_ms: u64,
+    /// The shard and sequence number under which it was stored before; `None`: this shard's next.
+    pub id: Option<(u32, u64)>,
 }
 
 /// Why a request's events have nowhere to go.
@@ -129,6 +133,13 @@ impl Route {
     /// Bytes that its batches may have, as far as its topic's brokers have said.
     pub fn batch_bytes(&self) -> usize {
         self.batch_bytes
+    }
+}
+
+impl Route {
+    /// The topic of all of them.
+    pub const fn topic(&self) -> TopicIndex {
+        self.topic
     }
 }
 
@@ -233,6 +244,26 @@ impl KafkaSink {
         }
     }
 
+    /// Makes sure that a stream has a topic, whether or not it can be written to now.
+    ///
+    /// # Errors
+    /// It cannot have one as long as the configuration is what it is.
+    pub fn name_topic(&mut self, now_ns: u64, stream: &StreamName) -> Result<(), Reject> {
+        match self.fixed.map_or_else(|| self.topic_of(now_ns, stream), Ok) {
+            Err(Misroute::Refused(why)) => Err(why),
+            Ok(_) | Err(Misroute::NotReady(_)) => Ok(()),
+        }
+    }
+
+    /// Whether an arena like this one takes the event as a record.
+    pub fn takes<M: Memory>(&mut self, arena: &RecordArena<M>, event: &Event<'_>) -> bool {
+        let key = self.routing.key(event.value, event.key, &mut self.scratch);
+        let id = EventId::new(self.shard, self.next_sequence);
+        let headers = Headers::new(&self.routing.headers, event.stream, &id);
+        let bytes = event.value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
+        arena.takes(bytes, headers.as_slice().len())
+    }
+
     /// The topic of a stream, named to the producer when it is first seen.
     fn topic_of(&mut self, now_ns: u64, stream: &StreamName) -> Result<TopicIndex, Misroute> {
         let found = self.streams.binary_search_by(|(known, _)| known.as_bytes().cmp(stream.as_bytes()));
@@ -285,7 +316,9 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let id = EventId::new(self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let (shard, sequence) = event.id.unwrap_or_else(next);
+        let id = EventId::new(shard, sequence);
         let headers = Headers::new(&self.routing.headers, event.stream, &id);
         let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
         if !records.arena.takes(bytes, headers.as_slice().len()) {
@@ -366,7 +399,7 @@ impl KafkaSink {
             Fate::Refused => &mut self.figures.events_refused,
         } += u64::from(batch.records);
         for events in records.arena.events_of(slot) {
-            records.fates.fail(events, Failure { fate, partition, reason });
+            records.fates.fail(events, Failure { fate, cause: Cause::Kafka(partition, reason) });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
@@ -435,6 +468,14 @@ impl Sink for KafkaSink {
     }
 
     fn kafka_mut(&mut self) -> Option<&mut KafkaSink> {
+        Some(self)
+    }
+
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        Some(self)
+    }
+
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
         Some(self)
     }
 
