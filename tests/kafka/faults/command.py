@@ -36,7 +36,7 @@ def parser():
                                  "real brokers and others', one fault a row, an independent consumer as the judge.",
                                  epilog=MUST, formatter_class=argparse.RawDescriptionHelpFormatter)
     it.add_argument("--quick", action="store_true", help="the half that CI runs")
-    it.add_argument("--only", action="append", metavar="WORDS", help="rows whose name holds these words; repeatable")
+    it.add_argument("--only", action="append", metavar="WORDS", help="the row of this name, or rows whose names hold these words; repeatable")
     it.add_argument("--list", action="store_true", help="name the rows and end")
     it.add_argument("--times", type=int, default=1, help="run the chosen rows so often")
     it.add_argument("--seed", type=int, default=int(time.time()), help="of what rows leave to chance")
@@ -49,8 +49,10 @@ def parser():
 def main(arguments):
     """Exit code 0 when every row held, else 1."""
     options = parser().parse_args(arguments)
+    names = {row.name for row in ROWS}
+    meant = lambda words, name: words == name if words in names else words in name
     chosen = [row for row in ROWS if (row.quick or not options.quick)
-              and (not options.only or any(words in row.name for words in options.only))]
+              and (not options.only or any(meant(words, row.name) for words in options.only))]
     if options.list:
         for row in chosen:
             print(f"{row.name:39} {'quick' if row.quick else 'long':5}  {row.must:8} {row.fault}")
