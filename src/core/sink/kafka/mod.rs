@@ -59,6 +59,8 @@ pub struct KafkaSink {
     compress: Option<Box<dyn Compress>>,
     routing: Routing,
     shard: u32,
+    /// Id of the event that was last appended.
+    id: EventId,
     fixed: Option<TopicIndex>,
     /// Topics of streams, by name of the stream.
     streams: Vec<(StreamName, TopicIndex)>,
@@ -176,6 +178,7 @@ impl KafkaSink {
         let mut sink = KafkaSink {
             producer: Producer::new(settings.producer),
             shard: settings.shard,
+            id: EventId::new(settings.shard, settings.first_sequence),
             limits: settings.arena,
             spread: settings.spread,
             seed,
@@ -314,12 +317,19 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
-        let (shard, sequence) = event.id.unwrap_or_else(next);
-        let id = EventId::new(shard, sequence);
-        let headers = Headers::new(&self.routing.headers, event.stream, &id);
-        let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
-        if !records.arena.takes(bytes, headers.as_slice().len()) {
+        let list;
+        let (headers, headers_bytes) = match self.routing.headers.is_empty() {
+            true => (&[][..], 0),
+            false => {
+                let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+                let (shard, sequence) = event.id.unwrap_or_else(next);
+                self.id.turn_to(shard, sequence);
+                list = Headers::new(&self.routing.headers, event.stream, &self.id);
+                (list.as_slice(), list.bytes())
+            }
+        };
+        let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers_bytes;
+        if !records.arena.takes(bytes, headers.len()) {
             return Err(Unfit::TooLarge);
         }
         records.note_time(event.now_ns);
@@ -337,7 +347,7 @@ impl KafkaSink {
             return Err(Unfit::NoLeader);
         }
         let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-        let appended = records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks);
+        let appended = records.arena.append(index.0, key, headers, time_ms, value, breaks);
         appended.map_err(|_| Unfit::Full)
     }
 
