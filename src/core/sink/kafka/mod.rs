@@ -339,8 +339,11 @@ impl KafkaSink {
         let room = records.arena.batch_bytes_max().saturating_sub(bytes);
         let fitness = |number| match partitions.index(number).filter(|_| partitions.is_connected(number)) {
             None => Fitness::Unusable,
-            Some(index) if records.arena.newest_bytes(index.0) < room => Fitness::Fit,
-            Some(_) => Fitness::Full,
+            Some(index) => match records.arena.newest_bytes(index.0) {
+                0 => Fitness::Empty,
+                bytes if bytes < room => Fitness::Fit,
+                _ => Fitness::Full,
+            },
         };
         let number = partitioner.choose(key, bytes, partitions.count, fitness);
         if number.is_some_and(|number| partitions.is_forsaken(number)) {
