@@ -413,6 +413,7 @@ impl Logic for Feeder {
         self.feed()
     }
     fn next_io(&mut self) -> Option<Io<'_>> {
+        self.sink.work_ahead(&mut self.bays[self.open].records);
         self.start_commit();
         None
     }

@@ -61,6 +61,8 @@ pub struct KafkaSink {
     shard: u32,
     /// Id of the event that was last appended.
     id: EventId,
+    /// Records of a partition come together, so that compressing them need not wait for the commit.
+    ahead: bool,
     fixed: Option<TopicIndex>,
     /// Topics of streams, by name of the stream.
     streams: Vec<(StreamName, TopicIndex)>,
@@ -179,6 +181,10 @@ impl KafkaSink {
             producer: Producer::new(settings.producer),
             shard: settings.shard,
             id: EventId::new(settings.shard, settings.first_sequence),
+            ahead: matches!(settings.spread, Spread::Sticky { .. } | Spread::Explicit(_))
+                && matches!(settings.routing.key, KeyFrom::None)
+                && matches!(settings.routing.topic, TopicFrom::Fixed(_))
+                && settings.compress.as_ref().is_some_and(|compress| compress.block_bytes().is_some()),
             limits: settings.arena,
             spread: settings.spread,
             seed,
@@ -350,8 +356,21 @@ impl KafkaSink {
             return Err(Unfit::NoLeader);
         }
         let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-        let appended = records.arena.append(index.0, key, headers, time_ms, value, breaks);
+        // Rather another batch behind that one than a run that comes back to what was compressed already.
+        let comes_back = self.ahead && key.is_none() && !records.arena.stays_whole(index.0);
+        let newest = if comes_back { records.arena.newest_partition() } else { None };
+        let partition = newest.unwrap_or(index.0);
+        let appended = records.arena.append(partition, key, headers, time_ms, value, breaks);
         appended.map_err(|_| Unfit::Full)
+    }
+
+    /// Does a part of the next commit's work: compresses what lies together of the events that are there. To be
+    /// called between requests, when nothing can be taken back any more.
+    #[inline]
+    pub fn work_ahead<M: Memory>(&mut self, records: &mut Records<M>) {
+        if let (true, Some(compress)) = (self.ahead, self.compress.as_mut()) {
+            records.arena.compress_ahead(&mut **compress);
+        }
     }
 
     /// Hands a filled arena to the producer. Returns how many outcomes there will be.
