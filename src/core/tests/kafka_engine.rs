@@ -9,6 +9,8 @@ mod disk;
 mod leaders;
 #[path = "kafka_engine/lengths.rs"]
 mod lengths;
+#[path = "kafka_engine/replay.rs"]
+mod replay;
 #[path = "kafka_engine/routing.rs"]
 mod routing;
 #[path = "kafka_engine/spill.rs"]

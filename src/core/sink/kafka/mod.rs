@@ -8,16 +8,18 @@
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
 mod bound;
+mod remote;
 mod routing;
 mod time;
 
+pub(crate) use remote::flaw;
 pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
 pub use time::unix_ms;
 
-use super::{Mail, NotReady, Receipt, Request, Sealed, Sink};
+use super::{Mail, NotReady, Receipt, Remote, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
-use crate::batch::fate::{Failure, Fate};
+use crate::batch::fate::{Cause, Failure, Fate};
 use crate::batch::store::{Layout, Records};
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
@@ -429,7 +431,7 @@ impl KafkaSink {
             Fate::Refused => &mut self.figures.events_refused,
         } += u64::from(batch.records);
         for events in records.arena.events_of(slot) {
-            records.fates.fail(events, Failure { fate, partition, reason });
+            records.fates.fail(events, Failure { fate, cause: Cause::Kafka(partition, reason) });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
@@ -498,6 +500,14 @@ impl Sink for KafkaSink {
     }
 
     fn kafka_mut(&mut self) -> Option<&mut KafkaSink> {
+        Some(self)
+    }
+
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        Some(self)
+    }
+
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
         Some(self)
     }
 
