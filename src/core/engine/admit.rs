@@ -188,7 +188,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             Some(at) => (&mut spill[at], own[0].batch.records()),
         };
         let has_room = bay.batch.has_room(body.len() + 1);
-        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || !admits {
+        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room && admits) {
             return Err(if has_room { NoRoom::Later } else { bay.no_room() });
         }
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
