@@ -87,9 +87,8 @@ impl Bench {
             while let Some((peer, bytes)) = self.send() {
                 self.bytes += bytes;
                 self.links.peer_sent((self.now_ns, 0), &mut self.sink, peer, bytes);
-                if !self.links.borrows() || bulk {
-                    self.answer(peer);
-                }
+                // One send holds all of a request: its head and one piece.
+                self.answer(peer);
             }
             awaits += Remote::take_outcomes(&mut self.sink, &mut self.store, self.now_ns, &mut |_, _, _| {});
         }
