@@ -122,10 +122,10 @@ fn what_is_killed_goes_on_and_repeats_a_chunk_at_most() {
     let counts = counted(&ids(&fake, "events", 1));
     assert_eq!(counts.len(), 10_000, "{out}");
     let twice = counts.values().filter(|count| **count > 1).count();
-    // What the cursor did not know of: a tenth of a second, and the chunk that was out.
-    assert!(twice <= 2 * 1200 && counts.values().all(|count| *count <= 3), "{twice} twice");
+    // What the cursor did not know of: a tenth of a second at both ends of it, and the chunk that was out.
+    assert!(twice <= 2 * 1600 && counts.values().all(|count| *count <= 3), "{twice} twice");
     let rest: usize = out.split("events=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert!(rest < 10_000 - before + 1200, "it went on: {rest} after {before}");
+    assert!(rest <= 10_000 - before + 1600, "it went on: {rest} after {before}");
 }
 
 #[test]
