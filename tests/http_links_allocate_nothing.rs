@@ -129,7 +129,8 @@ fn a_commit_and_its_answers_allocate_nothing() {
         for _ in 0..200 {
             bench.round();
         }
-        assert!(bench.bytes - before.1 > 200 * 1000, "it went out");
+        // Alike events become next to nothing when they are compressed.
+        assert!(bench.bytes - before.1 > 200 * 200, "it went out");
         assert_eq!(CALLS.load(Relaxed) - before.0, 0, "{preset:?} {coding:?}");
     }
 }
