@@ -52,7 +52,7 @@ impl Replay {
             raw.set(Key::find(name).unwrap(), given);
         }
         let plan = config::load(&format!("kafka:{}/events", list.join(",")), "auto", raw).unwrap();
-        let config::Target::Kafka(address, kafka) = &plan.target;
+        let config::Target::Kafka(address, kafka) = &plan.target else { panic!("not Kafka") };
         let told: Arc<Mutex<Vec<Notice>>> = Arc::default();
         let to = told.clone();
         let settings = Follow {
