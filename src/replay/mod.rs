@@ -74,7 +74,7 @@ impl Target {
 
     fn beyond(self) -> shard::Beyond {
         match self {
-            Target::Kafka(setup) => shard::Beyond::Kafka(*setup),
+            Target::Kafka(setup) => shard::Beyond::Kafka(shard::kafka::Setup { in_order: true, ..*setup }),
             Target::Http(setup) => shard::Beyond::Http(*setup),
         }
     }

@@ -44,6 +44,8 @@ pub struct Setup {
     pub secrets: Secrets,
     /// They are read anew for each connection.
     pub renews_secrets: bool,
+    /// What is given up takes along what waits behind it: for who sends it again.
+    pub in_order: bool,
     /// Threads for what takes long.
     pub helpers: Helpers,
 }
@@ -70,6 +72,7 @@ impl Setup {
             address: address.clone(),
             secrets,
             renews_secrets,
+            in_order: false,
             helpers: helpers.map_err(|error| format!("cannot start a thread for Kafka: {error}"))?,
             plan: plan.clone(),
         })
@@ -92,6 +95,7 @@ impl Setup {
             leader_wait_ns: ns(plan.leader_wait),
             request_timeout_ns: ns(plan.request_timeout),
             allow_create: plan.create_topics,
+            in_order: self.in_order,
             first_sequence: first_sequence(std::env::var(FIRST_SEQUENCE).ok().as_deref()),
             ..producer::Settings::new(bootstrap, brokers, topics, partitions, seed)
         };

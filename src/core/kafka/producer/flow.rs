@@ -139,7 +139,20 @@ impl Producer {
     /// Ends the head batch and goes on with the next.
     pub(super) fn finish(&mut self, now_ns: u64, p: usize, outcome: Outcome) {
         self.end(p, outcome);
+        if let Outcome::NotWritten(reason) | Outcome::PossiblyWritten(reason) = outcome
+            && !matches!(reason.why, Why::BadRecord | Why::TooLarge)
+        {
+            self.hold_back(p, reason);
+        }
         self.place(now_ns, p);
+    }
+
+    /// Ends what waits in a partition's queue behind a batch that was given up, if the caller sends all of it again
+    /// in order: none of it was sent.
+    pub(super) fn hold_back(&mut self, p: usize, reason: Reason) {
+        while self.settings.in_order && self.partitions[p].head.is_some() {
+            self.end(p, Outcome::NotWritten(reason));
+        }
     }
 
     /// Ends the head batch.

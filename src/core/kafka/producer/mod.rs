@@ -206,6 +206,7 @@ impl Producer {
         };
         self.held -= 1;
         self.stirred = true;
+        self.hold_back(p, Reason { why: Why::Rejected, code: 0 });
         self.place(now_ns, p);
     }
 

@@ -55,6 +55,8 @@ pub struct Settings {
     pub denied_retry_ns: u64,
     /// The longest that a broker can mute its link by one answer. 60 s: beyond any quota window in use.
     pub throttle_max_ns: u64,
+    /// A batch that is given up takes those along that wait behind it: for a caller who sends them again in order.
+    pub in_order: bool,
     /// Let brokers create topics that are asked for and do not exist.
     pub allow_create: bool,
     /// First sequence number of a new producer id: 0. Tests begin just before the wrap.
@@ -89,6 +91,7 @@ impl Settings {
             rebootstrap_ns: 300 * S,
             denied_retry_ns: 10 * S,
             throttle_max_ns: 60 * S,
+            in_order: false,
             allow_create: false,
             first_sequence: 0,
             seed,

@@ -421,3 +421,34 @@ fn rule_14_no_broker_can_ask_for_silence_without_end() {
     desk.submit(0, 0, 1);
     assert!(matches!(desk.pass(61 * S)[..], [Wish::Produce(..)]));
 }
+
+#[test]
+fn what_waits_behind_a_batch_that_is_given_up_goes_along_where_order_is_wanted() {
+    for in_order in [false, true] {
+        let mut desk = Desk::with(Settings { in_order, ..settings() }, &[1, 1]);
+        for (slot, number) in [(0, 0), (1, 0), (2, 0), (3, 1)] {
+            desk.submit(slot, number, 2);
+        }
+        let requests = desk.produce_all();
+        let of =
+            |slot| requests.iter().find(|(_, _, batches)| batches.contains(&Slot(slot))).unwrap().clone();
+        desk.say(&of(0), 0, 44);
+        assert_eq!(desk.not_written(0), Why::Rejected);
+        if in_order {
+            assert_eq!((desk.not_written(1), desk.not_written(2)), (Why::Rejected, Why::Rejected));
+        } else {
+            for slot in [1, 2] {
+                let request = desk.produce();
+                desk.say(&request, 0, 0);
+                desk.written(slot);
+            }
+        }
+        // The partition is none the worse for it, and its neighbour untouched.
+        desk.submit(4, 0, 1);
+        let request = desk.produce();
+        assert_eq!(desk.stamp(4).2, if in_order { 0 } else { 4 });
+        desk.say(&request, 0, 0);
+        desk.written(4);
+        assert_eq!(desk.outcome(), None);
+    }
+}
