@@ -109,24 +109,28 @@ read_only() {
 
 # Applies CHOSEN. What one round changes may make room for more (new queues have interrupts), so there are several.
 apply_all() {
-    local round=1
+    local round=1 left
     APPLY=0 APPLIED=0 FAILED=0 MANAGED=0
     rm -f "$SCRATCH/failed"
     knobs_collect "$CHOSEN"
     [ -z "$PERSIST" ] || persist_want
     plan_writable
-    while [ "$round" -le 3 ]; do
-        if ! plan_commands >"$SCRATCH/commands"; then break; fi
+    while [ "$round" -le 4 ] && plan_commands >"$SCRATCH/commands"; do
         [ -n "$QUIET" ] || cat "$SCRATCH/commands"
         [ "$round" -gt 1 ] || journal_open
-        local before=$APPLIED
         apply_items
-        [ "$APPLIED" -gt "$before" ] || break
         knobs_collect "$CHOSEN"
+        [ -z "$PERSIST" ] || persist_want
         plan_drop_failed
         round=$((round + 1))
     done
-    [ "$round" -eq 1 ] && [ "$APPLIED$FAILED$MANAGED" = 000 ] || { step && journal_note end && flush "$JOURNAL"; }
+    # What is still not as wanted and was not refused either: its folder never came, or somebody changes it back.
+    left=$(awk -F "$TAB" '$6 == "differs" { print $1 ": " $3 }' "$SCRATCH/plan")
+    if [ -n "$left" ]; then
+        warn "not as wanted after $((round - 1)) rounds: $left"
+        FAILED=$((FAILED + 1))
+    fi
+    [ "$round" -eq 1 ] || { step && journal_note end && flush "$JOURNAL"; }
     journal_close
     apply_said
 }
@@ -154,6 +158,10 @@ apply_items() {
 }
 
 apply_item() {
+    case $kind in
+        # Gone with a queue, or not come yet: the next round sees.
+        file | list | mask) [ -e "$ROOT$target" ] || return 0 ;;
+    esac
     if ! item_read "$kind" "$target"; then
         FAILED=$((FAILED + 1))
         warn "$knob: $ROOT$target: ${WHY:-cannot be read}; left as it is"
@@ -185,7 +193,10 @@ apply_failed() {
         *[Ii]nput/output*)
             MANAGED=$((MANAGED + 1))
             case $target in
-                /proc/irq/*) why="the kernel manages this interrupt itself" ;;
+                /proc/irq/*)
+                    why="the kernel manages this interrupt itself"
+                    journal_note "managed$TAB$target"
+                    ;;
                 *) FAILED=$((FAILED + 1)) MANAGED=$((MANAGED - 1)) ;;
             esac
             ;;

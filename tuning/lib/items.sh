@@ -47,9 +47,15 @@ item_read() { # KIND TARGET; a text is copied to SCRATCH/now
     esac
 }
 
-# Whether values $2 and $3 mean the same.
+# Whether values $2 and $3 mean the same. Leaves R alone.
 item_same() { # KIND A B
     [ "$2" != "$3" ] || return 0
+    local keep=$R same=0
+    item_means "$@" || same=1
+    R=$keep
+    return $same
+}
+item_means() {
     local one=$2 two=$3
     case $1 in
         file)
@@ -100,12 +106,13 @@ item_write() { # KIND TARGET VALUE HOOK
         arg) arg_write "$2" "$3" && hook_run "$4" ;;
         controller) if [ "$3" = present ]; then put "${2%%:*}" "+${2#*:}"; else put "${2%%:*}" "-${2#*:}"; fi ;;
         dir)
-            if [ "$3" = there ]; then
-                mkdir "$ROOT$2" 2>"$SCRATCH/why"
+            if [ -n "$ROOT" ] && [ -n "${RINGMILL_TUNE_KERNEL-}" ]; then
+                "$RINGMILL_TUNE_KERNEL" "$3" "$2"
+            elif [ "$3" = there ]; then
+                mkdir "$ROOT$2"
             else
-                rmdir "$ROOT$2" 2>"$SCRATCH/why"
-            fi || { WHY=$(sed -n '1s/.*: //p' "$SCRATCH/why") && return 1; }
-            [ -z "${RINGMILL_TUNE_KERNEL-}" ] || "$RINGMILL_TUNE_KERNEL" "dir-$3" "$2"
+                rmdir "$ROOT$2"
+            fi 2>"$SCRATCH/why" || { WHY=$(sed -n '1s/.*: //p' "$SCRATCH/why") && return 1; }
             ;;
         link)
             if [ "$3" = absent ]; then rm -f "$ROOT$2"; else ln -sfn "$3" "$ROOT$2"; fi

@@ -7,6 +7,7 @@
 #   want N BOOT KNOB KIND TARGET OLD NEW HOOK .     item N will be changed (old and new copies of a text: N.old, N.new)
 #   done N VALUE .                                  it was, and reads back so
 #   undone N WHY .                                  it is as it was before
+#   managed TARGET .                                the kernel refuses to have it changed: not tried again
 #   end .                                           the apply came to its end
 #   unit NAME .                                     a boot unit of ours is installed (--persist)
 #
@@ -128,8 +129,10 @@ journal_whole() {
 # What the first apply planned: PLANNED, PLANNED_HELPER, PLANNED_IDLE as lists, empty without a journal.
 journal_plan() {
     PLANNED='' PLANNED_HELPER='' PLANNED_IDLE=
+    KEPT=
     [ -r "$JOURNAL" ] || return 0
     local line
+    KEPT=$(awk -F "$TAB" '$1 == "managed" && $NF == "." { print $2 }' "$JOURNAL" | tr '\n' ' ')
     line=$(awk -F "$TAB" '$1 == "plan" && $NF == "." { print $2 ":" $3 ":" $4 }' "$JOURNAL" | tail -n 1)
     PLANNED=${line%%:*}
     line=${line#*:}

@@ -106,14 +106,14 @@ knob_turbo() {
 }
 
 knob_workqueues() {
-    local file found=
+    local file mask found=
     [ -n "$APART" ] || { skip "no CPU can be spared" && return; }
     to_mask "$HOUSE"
+    mask=$R
     for file in /sys/devices/virtual/workqueue/cpumask /sys/devices/virtual/workqueue/writeback/cpumask; do
         [ -e "$ROOT$file" ] || continue
         found=1
-        want mask $file "$R"
-        to_mask "$HOUSE"
+        want mask $file "$mask"
     done
     [ -n "$found" ] || skip "this kernel shows no masks of workqueues"
 }

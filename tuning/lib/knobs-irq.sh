@@ -6,7 +6,7 @@ nic_irqs() {
     local dir irq name queue next=0 out='' list=
     for dir in "$ROOT/sys/class/net/$1/device/msi_irqs" "$ROOT/sys/class/net/$1/device/../msi_irqs"; do
         [ -d "$dir" ] || continue
-        list=$(cd "$dir" && printf '%s\n' * | sort -n)
+        list=$(cd -P "$dir" && printf '%s\n' * | sort -n)
         break
     done
     for irq in $list; do
@@ -113,6 +113,10 @@ knob_irqs() {
         case " $mine" in *" $irq:"*) continue ;; esac
         [ -e "$dir/smp_affinity_list" ] || continue
         irq_name "$irq" || continue
+        if among "/proc/irq/$irq/smp_affinity_list" "$KEPT"; then
+            skip "$irq ($R): the kernel manages this interrupt itself"
+            continue
+        fi
         want list "/proc/irq/$irq/smp_affinity_list" "$HOUSE_LIST"
     done
 }

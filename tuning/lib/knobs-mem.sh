@@ -13,7 +13,7 @@ knob_thp() {
     fi
 }
 knob_hugepages() {
-    local node size=2048 path
+    local node pages path size=2048
     chosen_value ''
     if [ -z "$R" ]; then
         slurp /proc/sys/vm/nr_hugepages || R='none'
@@ -21,10 +21,11 @@ knob_hugepages() {
         return
     fi
     chosen_number 0
+    pages=$R
     for node in $NODES; do
         path=/sys/devices/system/node/node$node/hugepages/hugepages-${size}kB/nr_hugepages
         [ -e "$ROOT$path" ] || { skip "no pool of $size kB pages on node $node" && continue; }
-        want file "$path" "$R"
+        want file "$path" "$pages"
     done
 }
 knob_numa() {

@@ -38,9 +38,10 @@ knob_rings() { each_nic nic_rings; }
 nic_rings() {
     chosen_value ''
     if [ -n "$R" ]; then
+        local name length
         chosen_number 0
-        want_ethtool "$1" rings rx "$R"
-        want_ethtool "$1" rings tx "$R"
+        length=$R
+        for name in rx tx; do want_ethtool "$1" rings $name "$length"; done
     elif tool ethtool; then
         ethtool_show "$1" rings
         advise "$1 rx $(ethtool_pick rx current) of $(ethtool_pick rx maximum)" "to be tried" "larger rings hide stalls: \`prove rings --set rings=N\`"
@@ -51,10 +52,11 @@ nic_rings() {
 
 knob_coalesce() { each_nic nic_coalesce; }
 nic_coalesce() {
-    local name
+    local name wait
     for name in adaptive-rx adaptive-tx; do want_ethtool "$1" coalesce $name off; done
     chosen_number 0
-    for name in rx-usecs tx-usecs; do want_ethtool "$1" coalesce $name "$R"; done
+    wait=$R
+    for name in rx-usecs tx-usecs; do want_ethtool "$1" coalesce $name "$wait"; done
 }
 
 # Sending: queue i from shard i. Receiving by software is only for too few queues; otherwise it is switched off.
@@ -102,8 +104,9 @@ knob_rfs() {
 
 knob_busy_poll() {
     chosen_number 50
-    want_sysctl net.core.busy_poll "$R"
-    want_sysctl net.core.busy_read "$R"
+    local long=$R
+    want_sysctl net.core.busy_poll "$long"
+    want_sysctl net.core.busy_read "$long"
 }
 knob_napi_defer() { each_nic nic_defer; }
 nic_defer() {

@@ -65,7 +65,7 @@ function print_table(   i, k, r, w, l) {
         if (!seen[k]) continue
         mine = index(chosen, " " k " ") > 0
         printf "%-14s %-8s %-24s %-24s %-9s %s\n", k, states[k] (mine || states[k] != "differs" ? "" : "*"), cut(summary(k, "now"), 24), cut(summary(k, "new"), 24), fact[k, "tier"], fact[k, "reboot"] == "yes" ? "yes" : "-"
-        if (states[k] == "differs") {
+        if (mine && states[k] == "differs") {
             printf "    why       %s\n    evidence  %s\n    risk      %s\n", fact[k, "why"], fact[k, "evidence"], fact[k, "risk"]
         }
         l = ""
@@ -80,9 +80,9 @@ function print_table(   i, k, r, w, l) {
     }
     printf "\n%d of %d knobs of profile %s are as wanted%s%s. * is not in the profile. `ringmill-tune explain KNOB` says more.\n", all - differing - unread, all, profile, differing ? ", " differing " differ" : "", unread ? ", " unread " could not be read" : ""
 }
-function kind_name() { return kind == "metal" ? "bare metal" : kind == "vm" ? "virtual machine" : "container" }
+function kind_name() { return host == "metal" ? "bare metal" : host == "vm" ? "virtual machine" : "container" }
 function print_json(   i, k, j, r, sep, sep2) {
-    printf "{\"version\":1,\"host\":{\"system\":%s,\"kernel\":%s,\"kind\":%s,\"cgroups\":%s,\"boot\":%s,\"online\":%s,\"network\":%s,\"disks\":%s},", string(distro), string(kernel), string(kind), string(cgroups), string(loader), string(online), string(nics), string(disks)
+    printf "{\"version\":1,\"host\":{\"system\":%s,\"kernel\":%s,\"kind\":%s,\"cgroups\":%s,\"boot\":%s,\"online\":%s,\"network\":%s,\"disks\":%s},", string(distro), string(kernel), string(host), string(cgroups), string(loader), string(online), string(nics), string(disks)
     printf "\"plan\":{\"profile\":%s,\"executors\":%s,\"helper\":%s,\"idle\":%s,\"system\":%s,\"layout\":%s,\"isolation\":%s,\"why\":%s},\"fit\":%s,\"knobs\":[", string(profile), string(executors), string(helper), string(idle), string(house), string(layout), string(isolation), string(plan_why), verdict == 0 ? "true" : verdict == 1 ? "false" : "null"
     for (i = 1; i <= knobs; i++) {
         k = order[i]

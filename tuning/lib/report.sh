@@ -14,7 +14,7 @@ command_check() {
 # Prints SCRATCH/plan; 0 when all chosen knobs are as wanted, 1 when not, 2 when something chosen could not be read.
 report_plan() {
     compress "$ONLINE"
-    awk -F "$TAB" -v json="$JSON" -v chosen=" $CHOSEN " -v kind="$KIND" -v distro="$DISTRO" -v kernel="$KERNEL" \
+    awk -F "$TAB" -v json="$JSON" -v chosen=" $CHOSEN " -v host="$KIND" -v distro="$DISTRO" -v kernel="$KERNEL" \
         -v profile="$PROFILE" -v layout="$LAYOUT" -v isolation="$ISOLATION" -v cgroups="$CGROUPS" -v loader="$LOADER" \
         -v online="$R" -v executors="$EXEC_LIST" -v helper="$HELPER" -v idle="$IDLE_LIST" -v house="$HOUSE_LIST" \
         -v plan_why="$PLAN_WHY" -v nics="$NICS" -v disks="$DISKS" \
