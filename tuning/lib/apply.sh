@@ -8,7 +8,6 @@ command_apply() {
     apply_allowed
     journal_lock
     apply_all
-    journal_leave
     exit "$APPLY"
 }
 
@@ -232,6 +231,7 @@ apply_said() {
 }
 reboot_needed() {
     local name
+    # shellcheck disable=SC2013 # names of knobs have no spaces
     for name in $(awk -F "$TAB" '$1 == "want" { print $4 }' "$JOURNAL" | sort -u); do
         knob_fact "$name" 4
         [ "$R" != yes ] || return 0

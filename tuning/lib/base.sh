@@ -27,17 +27,25 @@ step() {
 
 need_tools() {
     local tool missing=
-    for tool in awk sed cat cp mv rm rmdir mkdir mktemp cmp sync id flock; do
+    for tool in awk sed grep cat cp mv rm rmdir mkdir mktemp chmod readlink head tail sort tr od date cmp sync id flock; do
         command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
     done
-    [ -z "$missing" ] || die "missing tools:$missing; install gawk or mawk, sed, coreutils, diffutils, util-linux"
+    [ -z "$missing" ] || die "missing tools:$missing; install gawk or mawk, sed, grep, coreutils, diffutils, util-linux"
 }
 
 scratch_make() {
     SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/ringmill-tune.XXXXXX") || die "no scratch folder: set TMPDIR to one that can be written"
-    trap 'rm -rf "$SCRATCH"' EXIT
+    trap leave EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+}
+
+# However it ends: no server is left behind, a knob that is being proved is as it was, nothing stays of an empty journal.
+LOCKED=
+leave() {
+    prove_end
+    [ -z "$LOCKED" ] || journal_leave
+    rm -rf "$SCRATCH"
 }
 
 # Puts the first line of the host's file $1 into R; false when it is not there or cannot be read. The shell's own

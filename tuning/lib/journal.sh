@@ -20,11 +20,12 @@ NUMBER=0
 # One at a time. The kernel lets go of the lock when the process ends, however it ends.
 journal_lock() {
     journal_check
-    mkdir -p "$STATE" 2>/dev/null && chmod 700 "$STATE" || die "cannot make $STATE: the journal must be kept there; is the file system read-only? Nothing was changed"
+    { mkdir -p "$STATE" && chmod 700 "$STATE"; } 2>/dev/null || die "cannot make $STATE: the journal must be kept there; is the file system read-only? Nothing was changed"
     { exec 9>"$STATE/lock"; } 2>/dev/null || die "cannot write in $STATE; nothing was changed"
     flock -n 9 || die "another ringmill-tune is at work (it holds $STATE/lock): wait for it; nothing was changed"
     # One that ended meanwhile may have removed the file that we hold.
     [ "$STATE/lock" -ef /proc/$$/fd/9 ] || die "another ringmill-tune ended just now: try again; nothing was changed"
+    LOCKED=1
     journal_check
     journal_mend
 }
@@ -147,7 +148,7 @@ journal_close() {
     rm -f "$JOURNAL" "$JOURNAL.new" "$STATE"/*.old "$STATE"/*.new
     NUMBER=0
 }
-# The last that a command does with it.
+# The last that a command does with it, called by `leave`.
 journal_leave() {
     journal_close
     [ ! -e "$JOURNAL" ] || return 0

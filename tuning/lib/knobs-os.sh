@@ -16,12 +16,12 @@ knob_rt_runtime() {
 }
 knob_clocksource() {
     local dir=/sys/devices/system/clocksource/clocksource0
-    slurp $dir/available_clocksource || { skip "no clock sources are shown here" && return; }
+    slurp "$dir/available_clocksource" || { skip "no clock sources are shown here" && return; }
     if among tsc "$R"; then
-        want file $dir/current_clocksource tsc
+        want file "$dir/current_clocksource" tsc
     else
         local have=$R
-        slurp $dir/current_clocksource || R='?'
+        slurp "$dir/current_clocksource" || R='?'
         case $R in
             arch_sys_counter) advise "$R" "$R" "right for Arm" ;;
             *) advise "$R" "tsc" "the kernel offers only $have: the TSC was found unstable, or the hypervisor hides it" ;;
@@ -35,15 +35,15 @@ knob_disk() {
     [ -n "$DISKS" ] || { skip "no disk of its own is here" && return; }
     for disk in $DISKS; do
         dir=/sys/block/$disk/queue
-        slurp $dir/rotational || R=0
+        slurp "$dir/rotational" || R=0
         case $R:$disk in
             1:sd* | 1:hd*) skip "$disk turns: its scheduler is left" && continue ;;
         esac
-        slurp $dir/scheduler || R=
-        case " $R " in *none*) want file $dir/scheduler none ;; esac
-        [ ! -e "$ROOT$dir/rq_affinity" ] || want file $dir/rq_affinity 2
-        if slurp $dir/wbt_lat_usec; then want file $dir/wbt_lat_usec 0; fi
-        [ ! -e "$ROOT$dir/add_random" ] || want file $dir/add_random 0
+        slurp "$dir/scheduler" || R=
+        case " $R " in *none*) want file "$dir/scheduler" none ;; esac
+        [ ! -e "$ROOT$dir/rq_affinity" ] || want file "$dir/rq_affinity" 2
+        if slurp "$dir/wbt_lat_usec"; then want file "$dir/wbt_lat_usec" 0; fi
+        [ ! -e "$ROOT$dir/add_random" ] || want file "$dir/add_random" 0
     done
 }
 

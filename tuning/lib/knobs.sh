@@ -56,21 +56,21 @@ knobs_choose() {
 # Looks at what knobs $1 want: a line each item in SCRATCH/plan, `KNOB KIND TARGET OLD NEW STATE HOOK NOTE`.
 # STATE: same, differs, unknown (NOTE says why); a line of KIND skip or advice has no target.
 knobs_collect() {
-    local name
     : >"$SCRATCH/plan"
     rm -f "$SCRATCH"/ethtool.*
     TEXTS=0
     for CURRENT in $1; do
-        name=$(knob_function "$CURRENT")
-        "knob_$name"
+        joined - _ "$CURRENT"
+        "knob_$R"
     done
 }
-knob_function() {
-    local IFS=-
+# $3 with each $1 replaced by $2.
+joined() {
+    local IFS=$1 with=$2
     # shellcheck disable=SC2086
-    set -- $1
-    IFS=_
-    printf '%s' "$*"
+    set -- $3
+    IFS=$with
+    R=$*
 }
 
 plan_line() { # KIND TARGET OLD NEW STATE HOOK NOTE
@@ -103,7 +103,8 @@ advise() { # NOW WANTED NOTE
 # A kernel setting below /proc/sys, if this kernel has it.
 want_sysctl() { # NAME VALUE
     local path
-    path=/proc/sys/$(printf '%s' "$1" | tr . /)
+    joined . / "$1"
+    path=/proc/sys/$R
     [ -e "$ROOT$path" ] || { skip "this kernel has no $1" && return; }
     want file "$path" "$2"
 }

@@ -51,15 +51,14 @@ command_prove() {
     [ -z "$JSON" ] || printf '{"rate":"%s","pairs":%s,"seconds":%s,"knobs":[' "$RATE" "$PAIRS" "$SECONDS_EACH"
     for name in $PROVE_LIST; do prove_knob "$name"; done
     [ -z "$JSON" ] || printf '\n]}\n'
-    journal_leave
     exit "$HARMED"
 }
 
 prove_bounds() {
     case $PAIRS in '' | *[!0-9]* | ????*) die "--pairs $PAIRS: a whole number from 3 to 100" ;; esac
-    [ "$PAIRS" -ge 3 ] && [ "$PAIRS" -le 100 ] || die "--pairs $PAIRS: from 3 to 100; fewer bear no interval"
+    { [ "$PAIRS" -ge 3 ] && [ "$PAIRS" -le 100 ]; } || die "--pairs $PAIRS: from 3 to 100; fewer bear no interval"
     case $SECONDS_EACH in '' | *[!0-9]* | ????*) die "--seconds $SECONDS_EACH: a whole number from 1 to 600" ;; esac
-    [ "$SECONDS_EACH" -ge 1 ] && [ "$SECONDS_EACH" -le 600 ] || die "--seconds $SECONDS_EACH: from 1 to 600"
+    { [ "$SECONDS_EACH" -ge 1 ] && [ "$SECONDS_EACH" -le 600 ]; } || die "--seconds $SECONDS_EACH: from 1 to 600"
 }
 prove_server_found() {
     if [ -z "$SERVER_BIN" ]; then
@@ -93,7 +92,6 @@ prove_knob() { # NAME
         prove_said "$1" none "" "as wanted already, and not by this tool, or not for this host: there is nothing to turn"
         return
     fi
-    trap 'prove_end; rm -rf "$SCRATCH"' EXIT
     : >"$SCRATCH/samples"
     local pair=1
     while [ "$pair" -le "$PAIRS" ]; do
@@ -108,12 +106,11 @@ prove_knob() { # NAME
     done
     prove_turn $PROVE_END
     PROVING=
-    trap 'rm -rf "$SCRATCH"' EXIT
     prove_judge "$1"
 }
 
-# Whatever ends it: no server is left behind, and the knob is as it was.
 prove_end() {
+    [ -n "$PROVING$SERVER" ] || return 0
     prove_stop
     [ -z "$PROVING" ] || prove_turn "$PROVE_END"
     PROVING=
@@ -140,8 +137,12 @@ prove_start() {
     PROVE_URL=$URL
     [ -z "$URL" ] || return 0
     : >"$SCRATCH/ready"
+    # Should this shell be killed, the server goes with it, where there is a setpriv that can say so.
+    DEATH="setpriv --pdeathsig TERM"
+    $DEATH true 2>/dev/null || DEATH=
+    # shellcheck disable=SC2016,SC2086
     sh -c '[ ! -w "$0" ] || echo $$ >"$0"; exec "$@"' "$ROOT/sys/fs/cgroup/ringmill.slice/cgroup.procs" \
-        "$SERVER_BIN" serve --listen 127.0.0.1:0 --admin none --sink null --cores "$EXEC_LIST" \
+        $DEATH "$SERVER_BIN" serve --listen 127.0.0.1:0 --admin none --sink null --cores "$EXEC_LIST" \
         >"$SCRATCH/ready" 2>"$SCRATCH/serve.log" 9>&- &
     SERVER=$!
     while [ "$wait" -lt 100 ]; do
@@ -178,6 +179,7 @@ prove_ask() { # SECONDS RATE CONNECTIONS CORES INSIDE
     local procs=/nowhere
     [ -z "$5" ] || procs=$ROOT/sys/fs/cgroup/ringmill.slice/cgroup.procs
     rm -f "$SCRATCH/load.json"
+    # shellcheck disable=SC2016
     sh -c '[ ! -w "$0" ] || echo $$ >"$0"; exec "$@"' "$procs" \
         "$SERVER_BIN" load "$PROVE_URL" --rate "$2" --duration "$1s" --warmup 1s --connections "$3" --cores "$4" \
         --json "$SCRATCH/load.json" --no-tui >"$SCRATCH/load.log" 2>&1 9>&-

@@ -70,10 +70,12 @@ explain_items() {
 command_status() {
     journal_check
     [ -e "$JOURNAL" ] || { status_none && exit 0; }
-    local number boot knob kind target old new hook done now state note found=0 awry=0
+    local number boot knob kind target old new hook answer older now state note found=0 awry=0
     : >"$SCRATCH/status"
     journal_items >"$SCRATCH/items"
-    while IFS=$TAB read -r number boot knob kind target old new hook done; do
+    # Only the newest item of a target says what is wanted.
+    older=$(awk -F "$TAB" '$5 in newest { printf "%s ", newest[$5] } { newest[$5] = $1 }' "$SCRATCH/items")
+    while IFS=$TAB read -r number boot knob kind target old new hook answer; do
         decode "$target" && target=$R
         decode "$new" && new=$R
         decode "$old" && old=$R
@@ -81,8 +83,7 @@ command_status() {
             case $new in *.new) new=$STATE/$new ;; esac
             case $old in *.old) old=$STATE/$old ;; esac
         fi
-        # Only the newest item of a target says what is wanted.
-        if awk -F "$TAB" -v n="$number" -v t="$target" '$1 > n + 0 && $5 == t { found = 1 } END { exit !found }' "$SCRATCH/items"; then continue; fi
+        if among "$number" "$older"; then continue; fi
         found=$((found + 1))
         status_item
         case $state in kept | waits) ;; *) awry=$((awry + 1)) ;; esac
@@ -114,7 +115,7 @@ status_item() {
         return
     fi
     now=$R
-    if item_same "$kind" "$now" "$new" || { [ "$done" != - ] && [ "$kind" != text ] && item_same "$kind" "$now" "$done"; }; then
+    if item_same "$kind" "$now" "$new" || { [ "$answer" != - ] && [ "$kind" != text ] && item_same "$kind" "$now" "$answer"; }; then
         state=kept
         knob_table
         knob_fact "$knob" 4
@@ -133,6 +134,7 @@ boot_running() {
     local arg
     case $kind in
         arg) arg=${target#*:} ;;
+        # shellcheck disable=SC2016 # GRUB's variable, not ours
         text) arg=$(sed -n 's/^GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX \(.*\)"$/\1/p' "$new") ;;
         *) return 0 ;;
     esac

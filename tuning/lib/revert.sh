@@ -5,11 +5,12 @@
 command_revert() {
     need_root
     journal_check
-    [ -e "$JOURNAL" ] || { say "nothing is applied" && exit 0; }
+    [ -d "$STATE" ] || { say "nothing is applied" && exit 0; }
     [ -z "$ONLY$EXCEPT" ] || knobs_choose
     journal_lock
+    [ -e "$JOURNAL" ] || { say "nothing is applied" && exit 0; }
     revert_items
-    journal_leave
+    journal_close
     GONE=
     [ "$VOID" -eq 0 ] || GONE=", $VOID no more there"
     if [ "$LEFT" -gt 0 ]; then
@@ -23,16 +24,16 @@ command_revert() {
 
 # Reverts the open items, of CHOSEN only if --only or --except say so.
 revert_items() {
-    local number boot knob kind target old new hook done
+    local number boot knob kind target old new hook answer
     REVERTED=0 LEFT=0 VOID=0
     journal_items >"$SCRATCH/items"
     awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' "$SCRATCH/items" >"$SCRATCH/back"
-    while IFS=$TAB read -r number boot knob kind target old new hook done; do
+    while IFS=$TAB read -r number boot knob kind target old new hook answer; do
         if [ -n "$ONLY$EXCEPT" ] && ! among "$knob" "$CHOSEN"; then continue; fi
         decode "$target" && target=$R
         decode "$old" && old=$R
         decode "$new" && new=$R
-        decode "$done" && done=$R
+        decode "$answer" && answer=$R
         if [ "$kind" = text ]; then
             case $old in *.old) old=$STATE/$old ;; esac
             case $new in *.new) new=$STATE/$new ;; esac
@@ -74,7 +75,7 @@ revert_item() {
 }
 # Whether it still is what we made of it.
 revert_ours() {
-    item_same "$kind" "$R" "$new" || { [ "$done" != - ] && [ "$kind" != text ] && item_same "$kind" "$R" "$done"; }
+    item_same "$kind" "$R" "$new" || { [ "$answer" != - ] && [ "$kind" != text ] && item_same "$kind" "$R" "$answer"; }
 }
 revert_gone() {
     case $kind in

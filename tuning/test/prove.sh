@@ -35,7 +35,7 @@ if group prove; then
     tree debian12 vm
     straw 0.5
     proving swappiness
-    if [ $? -eq 0 ]; then pass; else fail "helps"; fi
+    ends 0 "helps"
     says 'swappiness *helps *p999 0.5'
     is /proc/sys/vm/swappiness 60
     ok "nothing is left applied" test ! -e "$ROOT/var/lib/ringmill-tune/journal"
@@ -44,7 +44,7 @@ if group prove; then
     says 'swappiness *undecided'
     straw 2
     proving swappiness
-    if [ $? -eq 1 ]; then pass; else fail "harms"; fi
+    ends 1 "harms"
     says 'swappiness *harms'
     exits 1 "left out" apply --only swappiness,stat-interval
     says 'swappiness is left out: proved to harm here'
@@ -65,7 +65,7 @@ if group prove; then
     rm -rf "$ROOT/var/lib/ringmill-tune"
     same "prove"
     proving isolcpus
-    if [ $? -eq 2 ]; then pass; else fail "a knob that needs a boot"; fi
+    ends 2 "a knob that needs a boot"
     says 'takes effect at boot'
     proving thp
     says 'thp *undecided'
@@ -79,7 +79,8 @@ if group prove; then
     sleep 0.7
     kill -9 $pid
     wait $pid 2>/dev/null
-    pkill_straw
+    sleep 0.3
+    ok "its server went with it" sh -c "! grep -qz '$WORK/[s]traw/ringmill' /proc/[0-9]*/cmdline 2>/dev/null"
     tune revert
     rm -rf "$ROOT/var/lib/ringmill-tune"
     same "killed while proving"

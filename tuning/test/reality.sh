@@ -63,7 +63,7 @@ if group gone; then
     exits 1 "gone" status
     says gone
     tune revert
-    if [ $? -eq 0 ]; then pass; else fail "revert of what is gone"; fi
+    ends 0 "revert of what is gone"
     ok "nothing stays in the journal" test ! -e "$ROOT/var/lib/ringmill-tune/journal"
 fi
 
