@@ -189,7 +189,8 @@ apply_item() {
 apply_failed() {
     local why=$WHY
     case $why in
-        *[Ii]nput/output*)
+        # Managed interrupts: EIO, and EPERM from newer kernels.
+        *[Ii]nput/output* | *"not permitted"*)
             MANAGED=$((MANAGED + 1))
             case $target in
                 /proc/irq/*)

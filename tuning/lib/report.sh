@@ -132,9 +132,9 @@ status_item() {
 # Whether the kernel runs with the argument that this item put into its boot entry.
 boot_running() {
     local arg
+    # shellcheck disable=SC2016 # GRUB's variable, not ours
     case $kind in
         arg) arg=${target#*:} ;;
-        # shellcheck disable=SC2016 # GRUB's variable, not ours
         text) arg=$(sed -n 's/^GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX \(.*\)"$/\1/p' "$new") ;;
         *) return 0 ;;
     esac
