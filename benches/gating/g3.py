@@ -12,7 +12,7 @@ from gating import callgrind, g0, g1, g2, sequential, serving, tree
 
 SHARE = 0.10
 ENGINE = ("src/core/engine/mod.rs", "    pub fn receive(&mut self, id: ConnId, data: &mut [u8]) {\n")
-DRIVER = ("src/shard/driver/uring.rs", "    fn deliver(&mut self, id: ConnId, buffer: u16, len: usize) {\n")
+DRIVER = ("src/shard/driver/uring/conns.rs", "    fn deliver(&mut self, id: ConnId, buffer: u16, len: usize) {\n")
 # What a round of the empty loop costs: a load, a store, an addition, a comparison with its jump, about.
 LOOP_INSTRUCTIONS = 4
 # The stage that is slowed down, and how many of its units `receive` is called for at once: 16 requests in one piece.
@@ -28,7 +28,8 @@ def plant_rounds(rounds):
 def plant_wait(ns):
     """An edit that makes the driver spin so many nanoseconds for each received piece."""
     path, anchor = DRIVER
-    text = "        let until_ns = self.clock.now_ns() + %d;\n        while self.clock.now_ns() < until_ns {}\n" % ns
+    now = "crate::core::memory::Clock::now_ns(&self.clock)"
+    text = "        let until_ns = %s + %d;\n        while %s < until_ns {}\n" % (now, ns, now)
     return lambda at: tree.edit_file(at, path, anchor, text)
 
 

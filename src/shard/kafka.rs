@@ -24,7 +24,7 @@ use crate::sink::kafka::resolve::Helpers;
 use crate::sink::kafka::sasl::Credentials;
 use crate::sink::kafka::tls::Tls;
 use crate::sink::kafka::zstd::Zstd;
-use crate::sink::kafka::{Batches, LinkSettings, Links};
+use crate::sink::kafka::{Batches, LinkSettings, Links, Unsent};
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::Mapping;
 use std::hash::{BuildHasher, RandomState};
@@ -139,24 +139,22 @@ pub struct Edge {
 struct InFlight<'a>(Option<&'a mut RecordArena<Mapping>>);
 
 impl Batches for InFlight<'_> {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        if let Some(records) = &mut self.0 {
-            records.stamp(Slot(slot), stamp);
-        }
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(slot))
     }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(Slot(slot)))
+}
+
+impl Unsent for InFlight<'_> {
+    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
+        if let Some(records) = &mut self.0 {
+            records.stamp(slot, stamp);
+        }
     }
 }
 
 impl Batches for Core {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        if let Some(records) = self.upstream().and_then(|upstream| upstream.records) {
-            records.stamp(Slot(slot), stamp);
-        }
-    }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.upstream_batch(Slot(slot)).unwrap_or((&[], &[]))
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.upstream_batch(slot).unwrap_or((&[], &[]))
     }
 }
 

@@ -67,32 +67,43 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         manner: Manner,
     ) -> Admission {
         let level = ingest.ack.map_or(self.config.ack, |ack| self.sink.reached(ack));
+        let reject = match self.take_body(ingest, level, body, data) {
+            Ok(tally) => return self.owe(conn, id, ingest, level, body.len(), tally, manner),
+            Err(NoRoom::Later) => return Admission::Later,
+            Err(NoRoom::Never) => TOO_LARGE_AT_ONCE,
+            Err(NoRoom::Refused(reject)) => reject,
+        };
+        self.reply_later(conn, id, What::Reject(reject, manner));
+        Admission::Done
+    }
+
+    /// Takes a request's events, to the stream and with the key that its head names.
+    fn take_body(&mut self, ingest: &Ingest, level: Ack, body: &[u8], data: &[u8]) -> Result<Tally, NoRoom> {
         if let Some(reject) = self.refusal(level) {
-            self.reply_later(conn, id, What::Reject(reject, manner));
-            return Admission::Done;
+            return Err(NoRoom::Refused(reject));
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
         let wants_key = self.sink.kafka().is_some_and(KafkaSink::wants_key);
         let key = match if wants_key { header(data, b"ringmill-key") } else { Ok(None) } {
             Ok(key) => key,
-            Err(Repeated) => {
-                self.reply_later(conn, id, What::Reject(REPEATED_KEY, manner));
-                return Admission::Done;
-            }
+            Err(Repeated) => return Err(NoRoom::Refused(REPEATED_KEY)),
         };
-        let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
-            Ok(tally) => tally,
-            Err(NoRoom::Later) => return Admission::Later,
-            Err(NoRoom::Never) => {
-                self.reply_later(conn, id, What::Reject(TOO_LARGE_AT_ONCE, manner));
-                return Admission::Done;
-            }
-            Err(NoRoom::Refused(reject)) => {
-                self.reply_later(conn, id, What::Reject(reject, manner));
-                return Admission::Done;
-            }
-        };
+        self.take_events(body, ingest.format, &stream, key, |index, _| index)
+    }
+
+    /// Owes a request the reply to what was taken of it, if there is room for one.
+    #[allow(clippy::too_many_arguments, reason = "all of a request, and its connection")]
+    fn owe(
+        &mut self,
+        conn: &mut Conn<M>,
+        id: ConnId,
+        ingest: &Ingest,
+        level: Ack,
+        bytes: usize,
+        mut tally: Tally,
+        manner: Manner,
+    ) -> Admission {
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
         // Kafka may refuse single events later; a few of them are sure to be listed.
         let late = if self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
@@ -111,7 +122,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             rejected: tally.rejected,
             first: tally.first,
             run: tally.run,
-            bytes: body.len() as u32,
+            bytes: bytes as u32,
             errors: tally.errors,
             manner,
             all_or_nothing: ingest.all_or_nothing,

@@ -41,10 +41,10 @@ impl<M: Memory> Upstream<'_, M> {
     /// Writes the header of a batch that a `Produce` command names, unless it was sent before under the same
     /// stamp: then its bytes are frozen. False: the slot is none that is to be sent.
     pub fn freeze(&mut self, slot: Slot) -> bool {
-        let (Some(stamp), Some(records)) = (self.producer.stamp(slot), self.records.as_mut()) else {
+        let (Some(_), Some(records)) = (self.producer.stamp(slot), self.records.as_mut()) else {
             return false;
         };
-        if !self.producer.is_retry(slot) {
+        if let Some(stamp) = self.producer.new_stamp(slot) {
             records.stamp(slot, stamp);
         }
         true

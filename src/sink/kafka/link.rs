@@ -11,7 +11,6 @@ use std::ops::Range;
 use super::Batches;
 use super::handshake::{Failure, Handshake};
 use super::tls;
-use crate::core::kafka::arena::Slot as ArenaSlot;
 use crate::core::kafka::produce::{Part, ProduceFrame};
 use crate::core::kafka::producer::{LinkFailure, LinkId};
 use crate::shard::driver::peer::{PeerId, PeerSend};
@@ -83,13 +82,12 @@ impl Item {
             skip -= skipped;
             show(&bytes[skipped..])
         };
-        let number = |slot: &ArenaSlot| slot.0;
         match &self.what {
             What::Bytes(bytes) => piece(bytes),
             What::Produce(frame) => frame.parts().iter().all(|part| match part {
                 Part::Framing(range) => piece(&frame.framing()[range.clone()]),
-                Part::Header(slot) => piece(batches.bytes(number(slot)).0),
-                Part::Records(slot) => piece(batches.bytes(number(slot)).1),
+                Part::Header(slot) => piece(batches.bytes(*slot).0),
+                Part::Records(slot) => piece(batches.bytes(*slot).1),
             }),
         }
     }

@@ -4,8 +4,7 @@ use super::*;
 struct None_;
 
 impl Batches for None_ {
-    fn stamp(&mut self, _: u32, _: crate::core::kafka::batch::Stamp) {}
-    fn bytes(&self, _: u32) -> (&[u8], &[u8]) {
+    fn bytes(&self, _: crate::core::kafka::arena::Slot) -> (&[u8], &[u8]) {
         (&[], &[])
     }
 }

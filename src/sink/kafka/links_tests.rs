@@ -177,7 +177,7 @@ impl World {
         }
         self.arena.seal(None);
         let batch = self.arena.batches().next().unwrap();
-        self.producer.submit(self.now_ns, Slot(batch.slot.0), index, batch.records, batch.bytes);
+        self.producer.submit(self.now_ns, batch.slot, index, batch.records, batch.bytes);
         self.arena.batch_bytes(batch.slot).1.to_vec()
     }
 
@@ -333,7 +333,7 @@ fn a_batch_arrives_as_it_lies_whatever_the_slices_versions_and_credentials() {
             assert_eq!(world.outcomes, [Outcome::Written { base_offset: 40 }]);
             assert_eq!(world.broker.batches.len(), 1);
             let batch = &world.broker.batches[0];
-            assert!(batch[..61] == *world.arena.batch_bytes(ArenaSlot(0)).0 && batch[61..] == expected);
+            assert!(batch[..61] == *world.arena.batch_bytes(Slot(0)).0 && batch[61..] == expected);
             assert!(!world.links.borrows_batches());
             assert_eq!(world.failure(), "");
         }

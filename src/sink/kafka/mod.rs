@@ -28,10 +28,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::core::kafka::arena::{RecordArena, Slot as ArenaSlot};
-use crate::core::kafka::batch::Stamp;
+use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::producer::{
-    Command, Endpoint, Input, LinkFailure, LinkId, ProduceAnswer, Producer, Slot, TopicIndex,
+    Command, Endpoint, Input, LinkFailure, LinkId, ProduceAnswer, Producer, Slot, Stamp, TopicIndex,
 };
 use crate::core::memory::Memory;
 use crate::shard::driver::peer::{PEERS_MAX, PeerId, PeerSend};
@@ -59,20 +58,27 @@ pub struct LinkSettings {
     pub produce_timeout_ms: i32,
 }
 
-/// Sealed batches, by the number of their slot.
+/// Sealed batches, to be sent.
 pub trait Batches {
-    /// Writes the header, before the batch is sent under this stamp for the first time.
-    fn stamp(&mut self, slot: u32, stamp: Stamp);
     /// Header and records, which stay where they are while [`Links::borrows_batches`].
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]);
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]);
+}
+
+/// Sealed batches of which some were never sent.
+pub trait Unsent: Batches {
+    /// Writes the header, before the batch is sent under this stamp for the first time.
+    fn stamp(&mut self, slot: Slot, stamp: Stamp);
 }
 
 impl<M: Memory> Batches for RecordArena<M> {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        RecordArena::stamp(self, ArenaSlot(slot), stamp);
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.batch_bytes(slot)
     }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.batch_bytes(ArenaSlot(slot))
+}
+
+impl<M: Memory> Unsent for RecordArena<M> {
+    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
+        RecordArena::stamp(self, slot, stamp);
     }
 }
 
@@ -130,7 +136,7 @@ impl Links {
 
     /// Carries out everything that the producer commands. To be called after whatever may have changed its mind:
     /// each of the calls below, and each of the producer's own.
-    pub fn obey(&mut self, now_ns: u64, producer: &mut Producer, batches: &mut impl Batches) {
+    pub fn obey(&mut self, now_ns: u64, producer: &mut Producer, batches: &mut impl Unsent) {
         while let Some(command) = producer.next_command(now_ns) {
             match command {
                 Command::Dial { link, to } => self.dial(now_ns, producer, link, to),

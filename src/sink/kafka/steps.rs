@@ -4,9 +4,7 @@ use super::handshake::{self, Failure, Handshake, Progress};
 use super::link::{Asked, Link, Pending, Stage};
 use super::resolve::Task;
 use super::wire::{self, Head};
-use super::{Batches, Links};
-use crate::core::kafka::arena::Slot as ArenaSlot;
-use crate::core::kafka::batch::Stamp;
+use super::{Links, Unsent};
 use crate::core::kafka::produce::{
     self, BATCHES_MAX, PartitionAnswer, ProduceBatch, ProduceHead, ProduceResponse, TopicRef,
 };
@@ -81,15 +79,15 @@ impl Links {
         &mut self,
         now_ns: u64,
         producer: &mut Producer,
-        batches: &mut impl Batches,
+        batches: &mut impl Unsent,
         id: LinkId,
         correlation: i32,
     ) {
         let slots = &mut self.slots;
-        for slot in slots.iter().filter(|&&slot| !producer.is_retry(slot)) {
-            let stamp = producer.stamp(*slot).expect("a batch that is to be sent has a stamp");
-            let crate::core::kafka::producer::Stamp { producer_id, epoch, sequence, .. } = stamp;
-            batches.stamp(slot.0, Stamp { producer_id, epoch, sequence });
+        for &slot in slots.iter() {
+            if let Some(stamp) = producer.new_stamp(slot) {
+                batches.stamp(slot, stamp);
+            }
         }
         let place = |slot: &Slot| producer.partition_of(*slot).map(|partition| producer.locate(partition));
         // The batches of a topic have to stand together.
@@ -100,19 +98,19 @@ impl Links {
         let topic = |slot: &Slot| place(slot).map(|(topic, _)| producer.topic(topic));
         let known = slots.iter().all(|slot| topic(slot).is_some_and(|(_, id)| id != TopicId::NONE));
         let version = handshake::produce_version(handshake.versions().produce, known);
-        let none = ProduceBatch { topic: TopicRef::Name(b""), partition: 0, slot: ArenaSlot(0), bytes: 0 };
+        let none = ProduceBatch { topic: TopicRef::Name(b""), partition: 0, slot: Slot(0), bytes: 0 };
         let mut list = [none; BATCHES_MAX];
         let mut count = 0;
         for (to, slot) in list.iter_mut().zip(slots.iter()) {
             let (Some((name, id)), Some((_, partition))) = (topic(slot), place(slot)) else { continue };
-            let (header, records) = batches.bytes(slot.0);
+            let (header, records) = batches.bytes(*slot);
             *to = ProduceBatch {
                 topic: match version {
                     produce::VERSION_TOPIC_IDS.. => TopicRef::Id(id.0),
                     _ => TopicRef::Name(name.as_bytes()),
                 },
                 partition,
-                slot: ArenaSlot(slot.0),
+                slot: *slot,
                 bytes: (header.len() + records.len()) as u32,
             };
             count += 1;
@@ -261,7 +259,7 @@ impl Links {
         let Some(handshake) = &mut link.handshake else { return Ok(()) };
         let mut out = Vec::new();
         let progress = handshake.answer(frame, &mut out)?;
-        let (correlation, versions) = (handshake.correlation(), handshake.versions());
+        let correlation = handshake.correlation();
         if !out.is_empty() {
             link.put(Pending { correlation, asked: Asked::Handshake }, out);
         }
@@ -278,7 +276,7 @@ impl Links {
                     link.renewed();
                 } else {
                     link.stage = Stage::Up;
-                    producer.handle(now_ns, Input::Up { link: id, versions: &versions });
+                    producer.handle(now_ns, Input::Up { link: id });
                 }
             }
         }

@@ -149,7 +149,7 @@ impl<M: Memory> RecordArena<M> {
         assert!(first.bytes().len() <= 1 << 30, "positions are 32 bits, with room to spare");
         assert!(limits.partitions > 0 && limits.batches > 0 && limits.runs > 0, "room for something");
         let slots = limits.batches as usize + limits.splits as usize;
-        let mut arena = RecordArena {
+        RecordArena {
             first,
             second,
             len: 0,
@@ -159,10 +159,8 @@ impl<M: Memory> RecordArena<M> {
             headers: vec![[0; HEADER_BYTES]; slots].into(),
             slot_of: vec![NONE; limits.partitions as usize].into(),
             limits,
-            batch_bytes: 0,
-        };
-        arena.set_batch_bytes_max(limits.batch_bytes);
-        arena
+            batch_bytes: limits.batch_bytes.max(BATCH_BYTES_MIN),
+        }
     }
 
     /// Bytes that an arena of these limits takes beside its two blocks.
@@ -171,13 +169,6 @@ impl<M: Memory> RecordArena<M> {
         slots * (HEADER_BYTES + size_of::<Batch>())
             + (limits.runs as usize + limits.splits as usize) * size_of::<Run>()
             + limits.partitions as usize * size_of::<u32>()
-    }
-
-    /// Bounds the batches of coming commits, header included, as after a broker's "too large"; between
-    /// [`BATCH_BYTES_MIN`] and what the arena was made with. Call it while the arena is empty.
-    pub fn set_batch_bytes_max(&mut self, bytes: usize) {
-        debug_assert!(self.is_empty(), "the batches there are may be longer");
-        self.batch_bytes = bytes.clamp(BATCH_BYTES_MIN, self.limits.batch_bytes.max(BATCH_BYTES_MIN));
     }
 
     /// Bound of a batch in bytes, header included.
@@ -360,13 +351,6 @@ impl<M: Memory> RecordArena<M> {
         self.runs.clear();
         self.len = 0;
         self.events = 0;
-    }
-
-    /// Gives the pages behind the first `keep` bytes of both blocks back to the system. Only while empty.
-    pub fn release(&mut self, keep: usize) {
-        debug_assert!(self.is_empty());
-        self.first.release(keep);
-        self.second.release(keep);
     }
 }
 

@@ -186,11 +186,10 @@ fn a_full_batch_is_no_longer_than_its_bound() {
         assert!(batch.bytes as usize <= BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
         assert!(batch.bytes as usize + len + 12 > BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
     }
-    let mut arena = arena(1 << 16, LIMITS);
-    arena.set_batch_bytes_max(0);
-    assert_eq!(arena.batch_bytes_max(), BATCH_BYTES_MIN);
-    arena.set_batch_bytes_max(usize::MAX);
-    assert_eq!(arena.batch_bytes_max(), LIMITS.batch_bytes);
+    for bytes in [0, 1, BATCH_BYTES_MIN, BATCH_BYTES_MAX] {
+        let arena = arena(1 << 16, ArenaLimits { batch_bytes: bytes, ..LIMITS });
+        assert_eq!(arena.batch_bytes_max(), bytes.max(BATCH_BYTES_MIN));
+    }
 }
 
 #[test]

@@ -209,7 +209,7 @@ impl Producer {
     pub fn handle(&mut self, now_ns: u64, input: Input<'_>) {
         self.stirred = true;
         match input {
-            Input::Up { link, .. } => self.link_up(link),
+            Input::Up { link } => self.link_up(link),
             Input::Down { link, why } => self.link_down(now_ns, link, why),
             Input::Metadata { link, correlation, answer } => {
                 self.metadata_answered(now_ns, link, correlation, &answer);
@@ -268,6 +268,13 @@ impl Producer {
     #[must_use]
     pub fn is_retry(&self, slot: Slot) -> bool {
         self.batches.get(slot.0 as usize).is_some_and(|batch| batch.frozen)
+    }
+
+    /// The stamp to write into the header before a batch of [`Command::Produce`] is sent; `None` for a retry, whose
+    /// bytes are frozen.
+    #[must_use]
+    pub fn new_stamp(&self, slot: Slot) -> Option<Stamp> {
+        self.stamp(slot).filter(|_| !self.is_retry(slot))
     }
 
     /// The partition of a batch.

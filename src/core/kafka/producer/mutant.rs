@@ -7,10 +7,25 @@ use super::errors::Verdict;
 use super::partition::Phase;
 use super::types::Outcome;
 
-/// One mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "made in tests only")]
-pub(super) enum Mutant {
+/// One variant a mistake, and the list of all of them.
+macro_rules! mutants {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// One mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(dead_code, reason = "made in tests only")]
+        pub(super) enum Mutant {
+            $($(#[$about])* $name,)*
+        }
+
+        #[cfg(test)]
+        impl Mutant {
+            /// Every one.
+            pub(super) const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+        }
+    };
+}
+
+mutants! {
     /// After "possibly written" the sequence goes on where the batch began (rules 6 and 11).
     ReuseSequence,
     /// A retry gets a new stamp, whatever became of the first attempt (rules 5 and 7).

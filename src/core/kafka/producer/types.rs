@@ -89,8 +89,8 @@ pub enum Command<'a> {
         /// For which partition, for logs.
         partition: PartitionIndex,
     },
-    /// Send these batches, at most one a partition. [`Producer::stamp`](super::Producer::stamp) says with what
-    /// stamp; where [`Producer::is_retry`](super::Producer::is_retry) says so, the bytes are frozen already.
+    /// Send these batches, at most one a partition. [`Producer::new_stamp`](super::Producer::new_stamp) says what to
+    /// write into the header of each before it goes, unless its bytes are frozen already.
     Produce {
         /// On which connection.
         link: LinkId,
@@ -99,17 +99,6 @@ pub enum Command<'a> {
         /// Which batches.
         batches: &'a [Slot],
     },
-}
-
-/// The versions that edge and broker agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// Of Produce: 3 to 13.
-    pub produce: i16,
-    /// Of Metadata.
-    pub metadata: i16,
-    /// Of InitProducerId.
-    pub init_producer_id: i16,
 }
 
 /// Why a connection is not there.
@@ -170,8 +159,6 @@ pub enum Input<'a> {
     Up {
         /// Which.
         link: LinkId,
-        /// What was agreed.
-        versions: &'a Versions,
     },
     /// It could not be made, or is lost. Requests without an answer count as possibly carried out.
     Down {
