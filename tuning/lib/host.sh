@@ -7,7 +7,7 @@ host_look() {
     slurp /proc/sys/kernel/osrelease || die "no /proc/sys/kernel/osrelease: mount proc on ${ROOT}/proc"
     KERNEL=$R
     kernel_at_least "$KERNEL_MIN" ||
-        die "kernel $KERNEL is too old: $KERNEL_MIN or newer is needed (RHEL 9; ringmill itself wants 6.1); nothing was changed"
+        die "kernel $KERNEL is too old: $KERNEL_MIN or newer is needed (the server itself wants 5.19); nothing was changed"
     [ -d "$ROOT/sys/devices/system/cpu" ] || die "no ${ROOT}/sys/devices/system/cpu: mount sysfs on ${ROOT}/sys"
     slurp /proc/sys/kernel/random/boot_id || R=none
     BOOT_ID=$R

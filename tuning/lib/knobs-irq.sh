@@ -59,7 +59,7 @@ nic_layout() {
     queues=$R
     nic_cpus "$1"
     count "$R"
-    if [ "$queues" -ge "$R" ]; then R="local"; else R=split; fi
+    if [ "$queues" -ge "$R" ]; then R="local"; else R="split"; fi
 }
 # How many queues device $1 receives on, after knob `queues` had its way.
 nic_queues() {
