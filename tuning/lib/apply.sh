@@ -208,7 +208,7 @@ apply_failed() {
     fi
     if item_same "$kind" "$R" "$old"; then
         journal_undone "$NUMBER" "$why"
-        [ -n "$QUIET" ] && [ "$FAILED" -eq 0 ] || warn "$knob: $target: $why; left at $old"
+        if [ -z "$QUIET" ] || [ "$FAILED" -gt 0 ]; then warn "$knob: $target: $why; left at $old"; fi
     else
         warn "$knob: $target: $why; now \`$R\`, was \`$old\`: revert will try again"
     fi
