@@ -70,7 +70,7 @@ enum State {
 /// One connection's handshake, and its repetitions.
 pub(super) struct Handshake {
     client_id: Arc<str>,
-    credentials: Option<Arc<Credentials>>,
+    pub(super) credentials: Option<Arc<Credentials>>,
     state: State,
     /// Of the request on its way.
     correlation: i32,

@@ -129,7 +129,7 @@ fn requests_wait_behind_a_renewal() {
     let mut link = up();
     link.handshake = Some(Handshake::new("test".into(), None));
     ask(&mut link, 1);
-    link.renew();
+    link.renew(None);
     ask(&mut link, 2);
     let sent = send(&mut link);
     assert_eq!(sent[..10], [1; 10]);

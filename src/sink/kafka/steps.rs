@@ -1,8 +1,11 @@
 //! Requests put on a connection, and what its answers mean for the producer.
 
+use std::sync::Arc;
+
 use super::handshake::{self, Failure, Handshake, Progress};
 use super::link::{Asked, Link, Pending, Stage};
 use super::resolve::Task;
+use super::sasl::Credentials;
 use super::wire::{self, Head};
 use super::{Links, Unsent};
 use crate::core::kafka::produce::{
@@ -30,8 +33,11 @@ impl Link {
     }
 
     /// Begins to say again who we are.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn renew(&mut self, credentials: Option<Arc<Credentials>>) {
         self.renewing = true;
+        if let Some(handshake) = &mut self.handshake {
+            handshake.credentials = credentials;
+        }
         self.proceed(Handshake::again);
     }
 }
@@ -40,6 +46,12 @@ impl Links {
     fn link_of(&mut self, id: LinkId) -> Option<&mut Link> {
         let row = self.rows.get(id.row()).filter(|row| row.id == Some(id))?;
         row.peer.map(|peer| &mut self.links[peer as usize])
+    }
+
+    fn touch_row(&mut self, id: LinkId) {
+        if let Some(peer) = self.rows.get(id.row()).and_then(|row| row.peer) {
+            self.touch(peer);
+        }
     }
 
     pub(super) fn ask_metadata(
@@ -59,6 +71,7 @@ impl Links {
             head.metadata(topics.iter().map(|&topic| producer.topic(topic).0), allow_create, &mut out);
             link.put(Pending { correlation, asked: Asked::Metadata(version) }, out);
         }
+        self.touch_row(id);
         self.topics = topics;
     }
 
@@ -72,6 +85,7 @@ impl Links {
             Head { client_id: &client_id, version, correlation }.init_producer_id(&mut out);
             link.put(Pending { correlation, asked: Asked::InitProducerId(version) }, out);
         }
+        self.touch_row(id);
     }
 
     /// Stamps the batches in `self.slots` and puts them as one request.
@@ -121,6 +135,7 @@ impl Links {
         match frame.encode(&head, &list[..count]) {
             Ok(bytes) => {
                 link.put_produce(Pending { correlation, asked: Asked::Produce(version) }, frame, bytes);
+                self.touch_row(id);
             }
             Err(error) => {
                 debug_assert!(false, "{error:?}");
@@ -146,6 +161,7 @@ impl Links {
         if let Err(failure) = fed {
             self.fail(now_ns, producer, peer, &failure);
         }
+        self.touch(peer);
     }
 
     /// From the driver.
@@ -154,6 +170,7 @@ impl Links {
         if !matches!(link.stage, Stage::Leaving | Stage::Free) {
             link.sent(bytes);
             self.read(now_ns, producer, peer);
+            self.touch(peer);
         }
     }
 
@@ -276,6 +293,7 @@ impl Links {
                     link.renewed();
                 } else {
                     link.stage = Stage::Up;
+                    link.prepare();
                     producer.handle(now_ns, Input::Up { link: id });
                 }
             }

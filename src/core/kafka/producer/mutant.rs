@@ -52,6 +52,16 @@ mutants! {
     BelieveStale,
     /// A batch that an answer does not mention counts as written.
     MissingIsWritten,
+    /// What waits for a partition without a leader is given up as not written, though an attempt is unknown.
+    ForsakenIsProof,
+    /// A partition that was forsaken stays so when its leader is back.
+    ForsakenForGood,
+    /// What waits for a partition without a leader holds its commit until the delivery timeout.
+    WaitForLeader,
+    /// A batch goes before those that its partition was given earlier.
+    JumpQueue,
+    /// The parts of a batch that was split go behind those that its partition was given later.
+    PartsLast,
     /// A muted link is used (rule 14).
     IgnoreThrottle,
 }
@@ -94,6 +104,17 @@ impl Producer {
                 self.finish(now_ns, p, Outcome::Written { base_offset: -1 });
             }
         }
+    }
+
+    /// `JumpQueue`. False: there is nothing to jump.
+    pub(super) fn jump_queue(&mut self, p: usize, at: usize) -> bool {
+        let Some(head) = self.partitions[p].head else { return false };
+        let next = self.batches[head].next.replace(at);
+        self.batches[at].next = next;
+        if next.is_none() {
+            self.partitions[p].tail = Some(at);
+        }
+        next.is_some()
     }
 
     /// `RestampOthers`.

@@ -314,6 +314,8 @@ pub enum Outcome {
     Split {
         /// 1 to records - 1.
         at: u32,
+        /// Which of the two: [`Why::TooLarge`] or [`Why::BadRecord`].
+        why: Why,
     },
     /// A batch of one record, refused because of that record: it is in no log.
     Refused {
@@ -338,6 +340,8 @@ pub struct Reason {
 pub enum Why {
     /// The delivery timeout, or the deadline of the drain.
     Deadline,
+    /// The partition had no leader that could be reached for too long, and no attempt is unknown.
+    NoLeader,
     /// The retries allowed were used up.
     Retries,
     /// The broker refuses it, and would again.
@@ -368,6 +372,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.why {
             Why::Deadline => "not acknowledged by Kafka in time",
+            Why::NoLeader => "the partition has had no leader that can be reached for too long",
             Why::Retries => "not acknowledged by Kafka within the retries allowed",
             Why::Rejected => "rejected by Kafka",
             Why::Denied => "Kafka does not allow writing to this topic",

@@ -113,6 +113,14 @@ impl Cluster {
         }
     }
 
+    /// Every partition has its leader.
+    pub fn lead_all(&mut self) {
+        for topic in &mut self.topics {
+            let leaders = topic.leaders.iter_mut().enumerate();
+            leaders.for_each(|(partition, leader)| *leader = partition as i32 % self.brokers);
+        }
+    }
+
     fn later(&mut self, now_ns: u64, event: Event) {
         self.events.push((now_ns + LATENCY_NS, event));
     }
