@@ -195,7 +195,7 @@ apply_failed() {
             case $target in
                 /proc/irq/*)
                     why="the kernel manages this interrupt itself"
-                    journal_note "managed$TAB$target"
+                    journal_note "managed$TAB$BOOT_ID$TAB$target"
                     ;;
                 *) FAILED=$((FAILED + 1)) MANAGED=$((MANAGED - 1)) ;;
             esac

@@ -118,6 +118,10 @@ item_write() { # KIND TARGET VALUE HOOK
             if [ "$3" = absent ]; then rm -f "$ROOT$2"; else ln -sfn "$3" "$ROOT$2"; fi
             ;;
         unit)
+            if [ "$3" = inactive ] && grep -qx 'populated 1' "$ROOT/sys/fs/cgroup/$2/cgroup.events" 2>/dev/null; then
+                WHY="processes run in it, and stopping it would stop them: systemctl stop ringmill first"
+                return 1
+            fi
             if [ "$3" = active ]; then systemctl start "$2"; else systemctl stop "$2"; fi >/dev/null 2>"$SCRATCH/why" ||
                 { WHY=$(sed -n 1p "$SCRATCH/why") && return 1; }
             ;;

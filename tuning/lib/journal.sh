@@ -7,7 +7,7 @@
 #   want N BOOT KNOB KIND TARGET OLD NEW HOOK .     item N will be changed (old and new copies of a text: N.old, N.new)
 #   done N VALUE .                                  it was, and reads back so
 #   undone N WHY .                                  it is as it was before
-#   managed TARGET .                                the kernel refuses to have it changed: not tried again
+#   managed BOOT TARGET .                           the kernel refuses to have it changed: not tried again
 #   end .                                           the apply came to its end
 #   unit NAME .                                     a boot unit of ours is installed (--persist)
 #
@@ -52,6 +52,7 @@ journal_mend() {
         $1 == "want" { line[++n] = $0; number[n] = $2; gone[$2] = $3 != boot && ($5 ~ /^(file|list|mask|ethtool|unit|controller)$/ || ($5 == "dir" && $6 ~ /^\/(sys|run)\//)); next }
         $1 == "done" { answer[$2] = $0; next }
         $1 == "undone" { gone[$2] = 1; next }
+        $1 == "managed" && $2 != boot { next }
         { line[++n] = $0; number[n] = "" }
         END {
             for (i = 1; i <= n; i++) {
@@ -133,7 +134,7 @@ journal_plan() {
     KEPT=
     [ -r "$JOURNAL" ] || return 0
     local line
-    KEPT=$(awk -F "$TAB" '$1 == "managed" && $NF == "." { print $2 }' "$JOURNAL" | tr '\n' ' ')
+    KEPT=$(awk -F "$TAB" -v boot="$BOOT_ID" '$1 == "managed" && $2 == boot && $NF == "." { print $3 }' "$JOURNAL" | tr '\n' ' ')
     line=$(awk -F "$TAB" '$1 == "plan" && $NF == "." { print $2 ":" $3 ":" $4 }' "$JOURNAL" | tail -n 1)
     PLANNED=${line%%:*}
     line=${line#*:}

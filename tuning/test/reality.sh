@@ -55,6 +55,20 @@ if group drift; then
     same "back by hand"
 fi
 
+if group busy; then
+    # The server runs in the slice: taking that away would end it.
+    tree debian12 vm
+    tune apply --only partition,swappiness
+    echo 'populated 1' >"$ROOT/sys/fs/cgroup/ringmill.slice/cgroup.events"
+    exits 1 "a slice with processes is left" revert
+    says 'systemctl stop ringmill first'
+    is /sys/fs/cgroup/ringmill.slice/cpuset.cpus.partition member
+    is /proc/sys/vm/swappiness 60
+    echo 'populated 0' >"$ROOT/sys/fs/cgroup/ringmill.slice/cgroup.events"
+    exits 0 "and put back later" revert
+    same "busy"
+fi
+
 if group gone; then
     tree debian12 metal
     tune apply --only nic-irqs,xps,queues
