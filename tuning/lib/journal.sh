@@ -86,7 +86,8 @@ journal_open() {
 }
 
 journal_note() {
-    printf '%s\t.\n' "$1" >>"$JOURNAL" || die "cannot write $JOURNAL: is the disk full? What it holds can be reverted"
+    { printf '%s\t.\n' "$1" >>"$JOURNAL"; } 2>/dev/null ||
+        die "cannot write $JOURNAL: is the disk full? What it holds can be reverted when there is room"
 }
 
 # Notes that an item will be changed. What outlives a power cut must be known to outlive it first.
@@ -94,14 +95,24 @@ journal_want() { # KNOB KIND TARGET OLD NEW HOOK
     local old=$4 new=$5 target
     NUMBER=$((NUMBER + 1))
     if [ "$2" = text ]; then
-        [ "$old" = absent ] || { cp -p "$old" "$STATE/$NUMBER.old" && flush "$STATE/$NUMBER.old" && old=$NUMBER.old; }
-        [ "$new" = absent ] || { cp -p "$new" "$STATE/$NUMBER.new" && flush "$STATE/$NUMBER.new" && new=$NUMBER.new; }
+        if [ "$old" != absent ]; then
+            journal_copy "$old" "$NUMBER.old"
+            old=$NUMBER.old
+        fi
+        if [ "$new" != absent ]; then
+            journal_copy "$new" "$NUMBER.new"
+            new=$NUMBER.new
+        fi
     fi
     encode "$3" && target=$R
     encode "$old" && old=$R
     encode "$new"
     journal_note "want$TAB$NUMBER$TAB$BOOT_ID$TAB$1$TAB$2$TAB$target$TAB$old$TAB$R$TAB${6:--}"
     volatile "$2" "$3" || flush "$JOURNAL"
+}
+journal_copy() {
+    { cp -p "$1" "$STATE/$2" && flush "$STATE/$2"; } 2>/dev/null ||
+        die "cannot write in $STATE: is the disk full? What the journal holds can be reverted when there is room"
 }
 journal_done() {
     encode "$1"

@@ -134,6 +134,16 @@ if group rights; then
             ends 2 "read-only sysfs"
             says 'it is mounted read-only'
             same "read-only sysfs"
+            # A disk that fills up in the middle: what was done until then is put back when there is room.
+            tree debian12 vm
+            mkdir -p "$WORK/small"
+            # shellcheck disable=SC2016
+            unshare -m sh -c 'mount -t tmpfs -o size=12k tmpfs "$1" && RINGMILL_TUNE_STATE=$1 dash "$0" apply --except partition; echo $? >"$2"
+                mount -o remount,size=1m "$1" && RINGMILL_TUNE_STATE=$1 dash "$0" revert' "$TUNE" "$WORK/small" "$WORK/code" >"$WORK/out" 2>&1
+            ends 0 "revert after a full disk"
+            if [ "$(cat "$WORK/code")" = 2 ]; then pass; else fail "a full disk: $(cat "$WORK/code")"; fi
+            says 'is the disk full'
+            same "a full disk"
         else
             echo "  no mount namespaces here: a read-only sysfs is left out"
         fi

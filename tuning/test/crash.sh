@@ -41,11 +41,9 @@ crash_revert_at_each() { # DISTRO SHAPE ARGS…
 
 if group crash; then
     if [ -n "${TUNE_ALL-}" ]; then
-        for distro in debian12 rhel9 ubuntu2404; do
-            for shape in metal vm container; do
-                crash_at_each $distro $shape
-                crash_revert_at_each $distro $shape
-            done
+        for pair in $TUNE_ALL; do
+            crash_at_each "${pair%:*}" "${pair#*:}"
+            crash_revert_at_each "${pair%:*}" "${pair#*:}"
         done
     else
         crash_at_each debian12 vm --only limits,partition,thp
