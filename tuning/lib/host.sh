@@ -183,8 +183,12 @@ plan_make() {
     if [ -n "$given" ]; then
         expand "$given" || die "--executors $given is no list of CPUs; write it like 2-7,10"
         EXEC=$R
-        without "$EXEC" "$ONLINE $PLANNED_IDLE"
-        [ -z "$R" ] || die "--executors $given: not online: $R; nothing was changed"
+        without "$EXEC" "$ONLINE"
+        [ -z "$R" ] || [ -z "$EXECUTORS" ] || die "--executors $given: not online: $R; nothing was changed"
+        # One that went offline since is no reason to refuse what is left, least of all to revert.
+        common "$EXEC" "$ONLINE"
+        EXEC=$R
+        [ -n "$EXEC" ] || plan_executors
     else
         plan_executors
     fi

@@ -139,9 +139,9 @@ journal_whole() {
     [ ! -e "$JOURNAL" ] || awk -F "$TAB" '$1 == "begin" { open = 1 } $1 == "end" { open = 0 } END { exit open }' "$JOURNAL"
 }
 
-# What the first apply planned: PLANNED, PLANNED_HELPER, PLANNED_IDLE as lists, empty without a journal.
+# What was planned: PLANNED and PLANNED_HELPER as lists, empty without a journal.
 journal_plan() {
-    PLANNED='' PLANNED_HELPER='' PLANNED_IDLE=
+    PLANNED='' PLANNED_HELPER=''
     KEPT=
     [ -r "$JOURNAL" ] || return 0
     local line
@@ -150,7 +150,6 @@ journal_plan() {
     PLANNED=${line%%:*}
     line=${line#*:}
     PLANNED_HELPER=${line%%:*}
-    expand "${line#*:}" && PLANNED_IDLE=$R
 }
 
 # When nothing is open any more, nothing of the journal stays.

@@ -81,6 +81,19 @@ if group gone; then
     ok "nothing stays in the journal" test ! -e "$ROOT/var/lib/ringmill-tune/journal"
 fi
 
+if group offline; then
+    # A shard's CPU went offline since: status and revert work, another apply takes those that are left.
+    tree debian12 vm
+    tune apply --only plan,swappiness
+    echo 0-2 >"$ROOT/sys/devices/system/cpu/online"
+    exits 0 "status with a CPU less" status
+    exits 0 "apply with a CPU less" apply --only plan,swappiness
+    ok "without it" grep -qx 'RINGMILL_CORES=2' "$ROOT/etc/ringmill/cores.env"
+    exits 0 "revert with a CPU less" revert
+    echo 0-3 >"$ROOT/sys/devices/system/cpu/online"
+    same "offline"
+fi
+
 if group again; then
     # Two applies with other wishes: both are undone.
     tree debian12 vm
