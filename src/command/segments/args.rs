@@ -74,7 +74,7 @@ pub struct VerifyArgs {
 pub struct ReplayArgs {
     /// Directory of segments, as in `--sink segments:DIR`
     pub dir: PathBuf,
-    /// Where to, as `serve --sink` takes it: kafka:HOST:PORT[,HOST:PORT…]/TOPIC or http://HOST[:PORT][/PATH]
+    /// Where to, as `serve --sink` takes it: kafka:HOST:PORT[,HOST:PORT…]/TOPIC or http://HOST:PORT/PATH
     #[arg(long, value_name = "SINK")]
     pub to: String,
     /// Only this shard
