@@ -323,7 +323,7 @@ fn a_batch_arrives_as_it_lies_whatever_the_slices_versions_and_credentials() {
     for (case, mechanism) in mechanisms.into_iter().enumerate() {
         for (slice, encrypted, keys) in [
             (usize::MAX, false, KAFKA_4.to_vec()),
-            (1, false, narrow(3, 4)),
+            (1, false, narrow(7, 4)),
             (7, true, narrow(9, 9)),
             (100_000, true, KAFKA_4.to_vec()),
             (1000, false, narrow(13, 9)),
