@@ -147,23 +147,23 @@ def starve(t):
     t.recovers()
 
 
-@row("replicas lost", "three replicas must be in sync, one is frozen for 8 s", "A C", quick=True)
+@row("replicas lost", "three replicas must be in sync, one is frozen until batches are refused", "A C", quick=True)
 def isr(t):
     t.create(min_insync_replicas=3)
     t.serve()
     t.send()
     t.pause(1)
     t.stop(1)
-    t.pause(8)
+    # Three seconds for the leader to miss it, and an election first where it was the active controller.
+    t.wait("a batch is refused", lambda: t.server.metric("ringmill_kafka_retries_total") > 0)
+    t.pause(2)
     t.cont(1)
     t.cluster.settle()
     t.recovers()
-    retries = t.server.metric("ringmill_kafka_retries_total")
-    t.notes.append(f"{retries:.0f} retries")
-    t.require(retries > 0, "no batch was ever refused")
+    t.notes.append(f"{t.server.metric('ringmill_kafka_retries_total'):.0f} retries")
 
 
-@row("replicas lost for too long", "the same for 12 s, with a delivery timeout of 3 s", "A C E")
+@row("replicas lost for too long", "one is dead for 10 s and more, with a delivery timeout of 3 s", "A C E")
 def isr_expired(t):
     t.all_acked = False
     t.create(min_insync_replicas=3)
