@@ -11,7 +11,7 @@ import time
 from .oracle import ACKED, FAILED, OPEN, SHED, Request
 
 # No reply later than this is waited for: above the longest delivery timeout of a row.
-REPLY_WITHIN_S = 60
+REPLY_WITHIN_S = 150
 # Between two requests of a connection that are shed, so that the server's refusals do not become the load.
 SHED_PAUSE_S = 0.05
 
