@@ -222,18 +222,29 @@ pub trait Sink {
     }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
-    /// The sealed batch is written (and flushed, if that was asked).
-    fn committed(&mut self) -> Option<Receipt>;
+    /// The sealed batch is written (and flushed, if that was asked). This and all below is for sinks with files;
+    /// others have nothing to say.
+    fn committed(&mut self) -> Option<Receipt> {
+        None
+    }
     /// What [`Sink::committed`] will say of the batch in flight.
-    fn receipt(&self) -> Option<Receipt>;
+    fn receipt(&self) -> Option<Receipt> {
+        None
+    }
     /// The sealed batch failed: never retried on the same file.
-    fn failed(&mut self, no_space: bool);
+    fn failed(&mut self, no_space: bool) {
+        let _ = no_space;
+    }
     /// Something for the housekeeper.
-    fn next_request(&mut self) -> Option<Request>;
+    fn next_request(&mut self) -> Option<Request> {
+        None
+    }
     /// Something from it.
-    fn mail(&mut self, mail: Mail);
+    fn mail(&mut self, mail: Mail) {
+        let _ = mail;
+    }
     /// No more events will come: hand the open file back.
-    fn close(&mut self);
+    fn close(&mut self) {}
 }
 
 /// Told of each event that the other side refuses for what it is: its index in the commit, its bytes, and why.

@@ -7,7 +7,7 @@ use crate::batch::fate::Cause;
 use crate::batch::store::{Layout, Store};
 use crate::memory::Memory;
 use crate::segment::header::StreamName;
-use crate::sink::{Late, Mail, NotReady, Place, Receipt, Remote, Request, Sealed, Sink};
+use crate::sink::{Late, NotReady, Place, Remote, Sealed, Sink};
 
 impl Sink for HttpSink {
     fn strongest(&self) -> Ack {
@@ -69,24 +69,6 @@ impl Sink for HttpSink {
         self.next.sequence += u64::from(batch.events());
         Sealed::Sent(parcels as u32)
     }
-
-    fn committed(&mut self) -> Option<Receipt> {
-        None
-    }
-
-    fn receipt(&self) -> Option<Receipt> {
-        None
-    }
-
-    fn failed(&mut self, _no_space: bool) {}
-
-    fn next_request(&mut self) -> Option<Request> {
-        None
-    }
-
-    fn mail(&mut self, _mail: Mail) {}
-
-    fn close(&mut self) {}
 }
 
 impl<M: Memory> Remote<M> for HttpSink {

@@ -16,7 +16,7 @@ pub(crate) use remote::flaw;
 pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
 pub use time::unix_ms;
 
-use super::{Mail, NotReady, Receipt, Remote, Request, Sealed, Sink};
+use super::{NotReady, Remote, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
 use crate::batch::fate::{Cause, Failure, Fate};
@@ -515,24 +515,6 @@ impl Sink for KafkaSink {
         debug_assert!(false, "lines are not for Kafka");
         Sealed::NoFile
     }
-
-    fn committed(&mut self) -> Option<Receipt> {
-        None
-    }
-
-    fn receipt(&self) -> Option<Receipt> {
-        None
-    }
-
-    fn failed(&mut self, _no_space: bool) {}
-
-    fn next_request(&mut self) -> Option<Request> {
-        None
-    }
-
-    fn mail(&mut self, _mail: Mail) {}
-
-    fn close(&mut self) {}
 }
 
 /// What a producer's "not ready" means for who sends events, in words that need no formatting.
