@@ -14,8 +14,7 @@ use super::edge::Complaints;
 use super::{Core, Shard};
 use crate::config::kafka::{Address, KafkaPlan};
 use crate::core::engine::Upstream;
-use crate::core::kafka::arena::{RecordArena, Slot};
-use crate::core::kafka::batch::Stamp;
+use crate::core::kafka::arena::Slot;
 use crate::core::kafka::compress::{Codec, Compress, Lz4};
 use crate::core::kafka::producer::{self, Producer};
 use crate::core::memory::Clock;
@@ -23,7 +22,7 @@ use crate::core::sink::kafka::{KafkaSink, Settings};
 use crate::sink::kafka::resolve::Helpers;
 use crate::sink::kafka::secrets::{self, Secrets};
 use crate::sink::kafka::zstd::Zstd;
-use crate::sink::kafka::{Batches, LinkSettings, Links, Unsent};
+use crate::sink::kafka::{Batches, LinkSettings, Links};
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::Mapping;
 use std::hash::{BuildHasher, RandomState};
@@ -155,23 +154,6 @@ pub struct Edge {
     complaints: Complaints,
 }
 
-/// The records of the commit in flight, if there is one.
-struct InFlight<'a>(Option<&'a mut RecordArena<Mapping>>);
-
-impl Batches for InFlight<'_> {
-    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
-        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(slot))
-    }
-}
-
-impl Unsent for InFlight<'_> {
-    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
-        if let Some(records) = &mut self.0 {
-            records.stamp(slot, stamp);
-        }
-    }
-}
-
 impl Batches for Core {
     fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
         self.upstream_batch(slot).unwrap_or((&[], &[]))
@@ -188,8 +170,8 @@ impl Edge {
 
     /// Carries out what the producer commands.
     fn obey(&mut self, core: &mut Core) {
-        let Some(Upstream { producer, records, now_ns, .. }) = core.upstream() else { return };
-        self.links.obey(now_ns, producer, &mut InFlight(records));
+        let Some(Upstream { producer, mut records, now_ns, .. }) = core.upstream() else { return };
+        self.links.obey(now_ns, producer, &mut records);
         self.settle(core);
     }
 

@@ -12,15 +12,13 @@ use hdrhistogram::Histogram;
 use ringmill::core::batch::policy::Policy;
 use ringmill::core::batch::store::{Layout, Records};
 use ringmill::core::engine::{Action, ConnId, Io, IoStep, Protocol};
-use ringmill::core::kafka::arena::{RecordArena, Slot};
-use ringmill::core::kafka::producer::Stamp;
 use ringmill::core::memory::Clock;
 use ringmill::core::segment::header::StreamName;
 use ringmill::core::sink::Sink;
 use ringmill::core::sink::kafka::{Event, KafkaSink, Returned, Unfit};
 use ringmill::shard::driver::peer::{PeerId, PeerSend};
 use ringmill::shard::driver::{Logic, Message, Sender};
-use ringmill::sink::kafka::{Batches, Links, Unsent};
+use ringmill::sink::kafka::Links;
 use ringmill::sys::clock::MonotonicClock;
 use ringmill::sys::mapping::{Mapping, Residence};
 use std::collections::BTreeMap;
@@ -126,23 +124,6 @@ pub struct Feeder {
     /// There was no room when the last record was tried.
     full: bool,
     seen: Seen,
-}
-
-/// The records of the commit in flight, if there is one.
-struct InFlight<'a>(Option<&'a mut RecordArena<Mapping>>);
-
-impl Batches for InFlight<'_> {
-    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
-        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(slot))
-    }
-}
-
-impl Unsent for InFlight<'_> {
-    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
-        if let Some(records) = &mut self.0 {
-            records.stamp(slot, stamp);
-        }
-    }
 }
 
 impl Feeder {
@@ -377,11 +358,11 @@ impl Feeder {
 
     /// Carries out what the producer commands.
     fn obey(&mut self) {
-        let arena = match &self.flight {
+        let mut arena = match &self.flight {
             Some(flight) => Some(&mut self.bays[flight.bay].records.arena),
             None => None,
         };
-        self.links.obey(self.now_ns, self.sink.producer_mut(), &mut InFlight(arena));
+        self.links.obey(self.now_ns, self.sink.producer_mut(), &mut arena);
         assert!(self.links.next_task().is_none(), "addresses need no helper");
         while let Some(failure) = self.links.next_failure() {
             eprintln!("produce: {failure}");

@@ -87,6 +87,21 @@ impl<M: Memory> Unsent for RecordArena<M> {
     }
 }
 
+/// The records of the commit in flight, if there is one.
+impl<M: Memory> Batches for Option<&mut RecordArena<M>> {
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.as_ref().map_or((&[], &[]), |records| records.batch_bytes(slot))
+    }
+}
+
+impl<M: Memory> Unsent for Option<&mut RecordArena<M>> {
+    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
+        if let Some(records) = self {
+            records.stamp(slot, stamp);
+        }
+    }
+}
+
 /// The producer's name for a connection, and what it is made of now.
 #[derive(Default)]
 struct Row {
