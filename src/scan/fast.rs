@@ -199,7 +199,7 @@ impl Way for Fast<'_> {
             // The open line goes on in the next window.
             let last = (run.at - from).saturating_sub(1);
             odd |= !clean && start < run.at && scratch.is_suspect(start.max(from) - from, last);
-            breaks = scratch.breaks && start < run.at;
+            breaks = start < run.at && (scratch.breaks || breaks && start < from);
         }
     }
 
@@ -207,8 +207,8 @@ impl Way for Fast<'_> {
         let body = &frame.body[..whole.end];
         let Some(mut at) = frame.first_element(whole.start, whole.end) else { return };
         let mut run = Run::new(at, false, 1);
-        // Of the element that is open, as in `lines`.
-        let (mut odd, mut breaks) = (false, false);
+        // Of what was seen before this window and is not judged yet, as in `lines`.
+        let (mut odd_before, mut breaks) = (false, false);
         while !run.ended {
             let from = self.next_window(&mut run, body);
             let clean = !self.scratch.is_odd();
@@ -217,8 +217,8 @@ impl Way for Fast<'_> {
                 let last = from + usize::from(self.scratch.ends[i]);
                 // An element that is no object has no end of its own here: it is gone past to the next.
                 while last >= at {
-                    let begun = at.max(from) - from;
-                    odd |= !clean && self.scratch.is_suspect(begun, last - from);
+                    let odd = odd_before && at < from
+                        || !clean && self.scratch.is_suspect(at.max(from) - from, last - from);
                     let end = if body[at] != b'{' || odd || limits(&(at..last + 1)).is_some() {
                         *self.second_looks += 1;
                         let Some(end) = frame.element(at, whole.end) else { return };
@@ -229,14 +229,16 @@ impl Way for Fast<'_> {
                         frame.good(at..last + 1, breaks);
                         last + 1
                     };
-                    odd = false;
                     let Some(next) = frame.next_element(end, whole.end) else { return };
                     at = next;
                 }
             }
-            let done = run.at - from;
-            odd |= !clean && at < run.at && self.scratch.is_suspect(at.max(from) - from, done - 1);
-            breaks = self.scratch.breaks && at < run.at;
+            let open = at < run.at;
+            let begun = at.max(from) - from;
+            odd_before = open
+                && (odd_before && at < from
+                    || !clean && self.scratch.is_suspect(begun, run.at - from - 1));
+            breaks = open && (self.scratch.breaks || breaks && at < from);
         }
         // No bracket ends what is left: it is no object, or broken.
         while let Some(end) = frame.element(at, whole.end) {

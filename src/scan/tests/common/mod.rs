@@ -57,7 +57,9 @@ pub fn agreed(scanners: &mut [Box<Scanner>], body: &[u8], format: Format) -> Vec
         scanner.scan(body, format, |verdict| got.push(verdict));
         if got != want {
             let differ = got.iter().zip(&want).find(|(got, want)| got != want);
-            panic!("{:?} {format:?}: {differ:?}, {} and {} verdicts\n{}", scanner.kernel(), got.len(), want.len(), body.escape_ascii());
+            let near = differ.map_or(0, |(got, _)| { let (Verdict::Good { span, .. } | Verdict::Bad { span, .. }) = got; span.start });
+            let part = &body[near.saturating_sub(20)..body.len().min(near + 300)];
+            panic!("{:?} {format:?}, {} bytes: {differ:?}, {} and {} verdicts\n{}", scanner.kernel(), body.len(), got.len(), want.len(), part.escape_ascii());
         }
     }
     want
