@@ -1,8 +1,8 @@
-//! The closer looks at blocks that stage 1 listed: numbers and words, escapes, UTF-8.
+//! The closer looks at blocks that stage 1 named: numbers and words, escapes, UTF-8.
 //!
 //! Each marks the block in which it found something odd; none says what.
 use crate::kernel::Isa;
-use crate::window::{CONTINUES, Job, Scratch};
+use crate::window::{Job, Scratch, each_block};
 
 /// Where in a number or word a listed block ended; meaningful for the block behind it.
 #[derive(Clone, Copy, Default)]
@@ -35,7 +35,7 @@ impl Numbers {
     }
 }
 
-/// Checks the numbers and words of the first `listed` entries.
+/// Checks the numbers and words of the blocks that need it.
 ///
 /// Bit by bit, as an adder goes through digits: a mark on the first digit, added to the mask of digits, comes
 /// out behind the last one, where only certain bytes may stand.
@@ -43,14 +43,16 @@ impl Numbers {
 /// # Safety
 /// As of [`crate::window::fill`].
 #[inline(always)]
-pub(crate) unsafe fn numbers<I: Isa>(job: &Job, listed: usize, carry: &mut Numbers, scratch: &mut Scratch) {
-    for entry in 0..listed {
-        // SAFETY: listed blocks lie in the window, 16 bytes behind it are readable.
+pub(crate) unsafe fn numbers<I: Isa>(job: &Job, carry: &mut Numbers, scratch: &mut Scratch) {
+    for block in each_block(scratch.prim_blocks) {
+        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
         unsafe {
-            let at = *scratch.prim_at.get_unchecked(entry);
-            let block = usize::from(at & !CONTINUES);
-            let continues = u64::from(at >> 15);
-            let src = job.src.add(64 * block);
+            let prim = *scratch.prims.get_unchecked(block);
+            let before = match block {
+                0 => scratch.prim_before,
+                _ => *scratch.prims.get_unchecked(block - 1) >> 63,
+            };
+            let continues = prim & before;
             let from = if continues == 0 {
                 Numbers { int: 0, ..INTEGER }
             } else if carry.next == block {
@@ -58,8 +60,7 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, listed: usize, carry: &mut Numbe
             } else {
                 INTEGER
             };
-            let (wrong, to) =
-                block_of_numbers::<I>(src, *scratch.prims.get_unchecked(entry), continues, &from);
+            let (wrong, to) = block_of_numbers::<I>(job.src.add(64 * block), prim, continues, &from);
             *carry = to;
             carry.next = block + 1;
             if wrong != 0 {
@@ -86,15 +87,21 @@ unsafe fn block_of_numbers<I: Isa>(
         let mut starts = prim & !(prim << 1 | continues);
         let tail = (1u64 << from.word) - 1;
         let mut prim = prim & !tail;
-        let (mut wrong, mut word) = (0, 0);
         let mut words = starts & !(masks.digit | masks.minus);
+        starts &= !words;
+        // The first one without a branch: most of these blocks have one or none.
+        let some = u64::from(words != 0);
+        let place = words.trailing_zeros() & 63;
+        let len = word_len(src.add(place as usize)) * some as u32;
+        let mut wrong = some & u64::from(len == 0);
+        prim &= !(((1u64 << len) - 1) << place);
+        let mut word = (place + len).saturating_sub(64);
+        words &= words.wrapping_sub(1);
         while words != 0 {
             let place = words.trailing_zeros();
             let len = word_len(src.add(place as usize));
             wrong |= u64::from(len == 0);
-            let bytes = ((1u64 << len) - 1) << place;
-            prim &= !bytes;
-            starts &= !(1 << place);
+            prim &= !(((1u64 << len) - 1) << place);
             word = (place + len).saturating_sub(64);
             words &= words - 1;
         }
@@ -158,32 +165,36 @@ unsafe fn word_len(at: *const u8) -> u32 {
     // SAFETY: see above.
     unsafe {
         let first = u32::from_le_bytes(at.cast::<[u8; 4]>().read());
-        let len = if first == u32::from_le_bytes(*b"true") || first == u32::from_le_bytes(*b"null") {
-            4
-        } else if first == u32::from_le_bytes(*b"fals") && *at.add(4) == b'e' {
-            5
-        } else {
-            return 0;
-        };
+        let four = first == u32::from_le_bytes(*b"true") || first == u32::from_le_bytes(*b"null");
+        let five = (first == u32::from_le_bytes(*b"fals")) & (*at.add(4) == b'e');
+        let len = u32::from(four) * 4 + u32::from(five) * 5;
         // Of what may follow, the grammar refuses what must not.
-        match *at.add(len as usize) {
-            b' ' | b'\t' | b'\r' | b'\n' | b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"' => len,
-            _ => 0,
-        }
+        len * u32::from(ENDS_WORD[usize::from(*at.add(len as usize))])
     }
 }
 
-/// Checks the escapes of the first `listed` entries.
+/// Bytes that are not part of a number or word.
+const ENDS_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let ends = b" \t\r\n,:{}[]\"";
+    let mut i = 0;
+    while i < ends.len() {
+        table[ends[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
+/// Checks the escapes of the blocks that have some.
 ///
 /// # Safety
 /// As of [`crate::window::fill`].
 #[inline(always)]
-pub(crate) unsafe fn escapes<I: Isa>(job: &Job, listed: usize, low_half: &mut usize, scratch: &mut Scratch) {
-    for entry in 0..listed {
-        // SAFETY: listed blocks lie in the window, 16 bytes behind it are readable.
+pub(crate) unsafe fn escapes<I: Isa>(job: &Job, low_half: &mut usize, scratch: &mut Scratch) {
+    for block in each_block(scratch.escape_blocks) {
+        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
         unsafe {
-            let block = usize::from(*scratch.escape_at.get_unchecked(entry));
-            let escaped = *scratch.escapes.get_unchecked(entry);
+            let escaped = *scratch.escapes.get_unchecked(block);
             let src = job.src.add(64 * block);
             let (simple, unicode) = I::escapes(I::load(src));
             let mut sound = escaped & !(simple | unicode) == 0;
@@ -256,16 +267,15 @@ const HEX: [u8; 256] = {
     table
 };
 
-/// Checks the first `listed` blocks that hold bytes beyond ASCII.
+/// Checks the blocks that hold bytes beyond ASCII.
 ///
 /// # Safety
 /// As of [`crate::window::fill`].
 #[inline(always)]
-pub(crate) unsafe fn utf8<I: Isa>(job: &Job, listed: usize, scratch: &mut Scratch) {
-    for entry in 0..listed {
-        // SAFETY: listed blocks lie in the window, 16 bytes behind it are readable.
+pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
+    for block in each_block(scratch.high_blocks) {
+        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
         unsafe {
-            let block = usize::from(*scratch.high_at.get_unchecked(entry));
             let src = job.src.add(64 * block);
             let sound = if block == 0 && !job.has_lead {
                 let mut led = [b' '; 80];

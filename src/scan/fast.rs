@@ -91,15 +91,13 @@ struct Run {
     at: usize,
     carry: Carry,
     lines: bool,
-    base_depth: u32,
     /// The window before was the last.
     ended: bool,
 }
 
 impl Run {
-    fn new(at: usize, lines: bool, base_depth: u32) -> Run {
-        let grammar = if base_depth == 0 { Grammar::LINE } else { Grammar::ELEMENT };
-        Run { at, carry: Carry { grammar, ..Carry::default() }, lines, base_depth, ended: false }
+    fn new(at: usize, lines: bool, grammar: Grammar) -> Run {
+        Run { at, carry: Carry { grammar, ..Carry::default() }, lines, ended: false }
     }
 }
 
@@ -113,7 +111,6 @@ impl Fast<'_> {
             blocks: 0,
             has_lead: from >= 3,
             lines: run.lines,
-            base_depth: run.base_depth,
         };
         if left > TAIL_BYTES {
             // At least 64 bytes are left for the tail: the kernel may look ahead into them.
@@ -135,7 +132,7 @@ impl Fast<'_> {
         run.ended = run.at >= body.len();
         if run.at < body.len() && self.scratch.done != 64 * job.blocks {
             // The text starts anew behind a line feed in a string.
-            run.carry = Carry { grammar: Grammar::LINE, ..Carry::default() };
+            run.carry = Carry::default();
         }
         from
     }
@@ -143,7 +140,7 @@ impl Fast<'_> {
 
 impl Way for Fast<'_> {
     fn vouches(&mut self, event: &[u8]) -> bool {
-        let mut run = Run::new(0, false, 0);
+        let mut run = Run::new(0, false, Grammar::LINE);
         loop {
             let from = self.next_window(&mut run, event);
             if self.scratch.is_odd() {
@@ -162,7 +159,7 @@ impl Way for Fast<'_> {
 
     fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
         let body = frame.body;
-        let mut run = Run::new(at, true, 0);
+        let mut run = Run::new(at, true, Grammar::LINE);
         // Of the line that is open: where it began, whether anything odd or a line break was seen in it.
         let (mut start, mut odd, mut breaks) = (at, false, false);
         while run.at < body.len() {
@@ -206,7 +203,7 @@ impl Way for Fast<'_> {
     fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
         let body = &frame.body[..whole.end];
         let Some(mut at) = frame.first_element(whole.start, whole.end) else { return };
-        let mut run = Run::new(at, false, 1);
+        let mut run = Run::new(at, false, Grammar::ELEMENT);
         // Of what was seen before this window and is not judged yet, as in `lines`.
         let (mut odd_before, mut breaks) = (false, false);
         while !run.ended {

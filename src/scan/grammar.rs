@@ -2,20 +2,23 @@
 //!
 //! With tokens side by side, most of JSON's grammar is about pairs of neighbours, and a pair is two masks and a
 //! shift. What is left is which brackets belong together and whether a comma stands in an object: that is one
-//! loop over the brackets alone, without a branch but its end.
+//! loop over the brackets alone, without a branch but its end. Nesting beyond 62 levels is left to the exact
+//! judge.
 //!
 //! A number or word is one token here, whatever its bytes; a string too, closing quote included.
-use crate::MAX_DEPTH;
-use crate::kernel::Isa;
-use crate::window::{BLOCKS, Job, Scratch};
+use crate::kernel::{Isa, Kinds};
+use crate::window::{BLOCKS, Scratch};
 
 /// The open brackets, and what the token before was.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Grammar {
-    /// A bit for each open bracket, the innermost lowest; 1: an object's. Those beyond 64 fall out at the top,
-    /// which is no harm: such an event is a suspect already, or the one that fell out is the body's array.
+    /// A bit for each open bracket, the innermost lowest, 1: an object's. Above them one bit that is always
+    /// set, so that an empty stack is 1 and one that was emptied too far is 0.
     stack: u64,
-    depth: u32,
+    /// How often the stack was emptied since the line began; an event does it once.
+    closings: u32,
+    /// The stack when an event of an array, or the only one, has ended.
+    base: u64,
     object_open: u64,
     array_open: u64,
     object_comma: u64,
@@ -27,11 +30,18 @@ pub(crate) struct Grammar {
     key: u64,
 }
 
+impl Default for Grammar {
+    fn default() -> Grammar {
+        Grammar::LINE
+    }
+}
+
 impl Grammar {
     /// At the start of a line, or of the only event of a body.
     pub const LINE: Grammar = Grammar {
-        stack: 0,
-        depth: 0,
+        stack: EMPTY,
+        closings: 0,
+        base: EMPTY,
         object_open: 0,
         array_open: 0,
         object_comma: 0,
@@ -43,8 +53,11 @@ impl Grammar {
     };
 
     /// At the start of an array's element.
-    pub const ELEMENT: Grammar = Grammar { depth: 1, feed: 0, wants_value: 1, ..Grammar::LINE };
+    pub const ELEMENT: Grammar = 
+        Grammar { stack: EMPTY << 1, base: EMPTY << 1, feed: 0, wants_value: 1, ..Grammar::LINE };
 }
+
+const EMPTY: u64 = 1;
 
 /// Finds the block of a token, for tokens in rising order.
 struct Finder {
@@ -67,71 +80,56 @@ impl Finder {
     }
 }
 
-/// The tokens of one word, by what they are.
-struct Kinds {
-    open: u64,
-    close: u64,
-    /// Brackets of objects.
-    object: u64,
-    colon: u64,
-    string: u64,
-    comma: u64,
-    feed: u64,
-    prim: u64,
-}
-
-/// Checks `count` tokens, and in arrays finds where events end.
+/// Checks `count` tokens, and finds where the events of arrays end.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
 pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
-    job: &Job,
     count: usize,
     state: &mut Grammar,
     scratch: &mut Scratch,
 ) {
     let mut culprits = Finder { block: 0, before: 0 };
     let mut closers = Finder { block: 0, before: 0 };
-    let mut ends = 0;
     let mut first = 0;
+    if !LINES {
+        scratch.ends_len = 0;
+    }
     while first < count {
         let tokens = (count - first).min(64) as u32;
-        let valid = u64::MAX >> (64 - tokens);
-        // SAFETY: the word holds at least one token.
-        let planes = unsafe { I::take(&scratch.tokens, first / 64) };
-        let rest = !planes.b6 & valid;
-        let kinds = Kinds {
-            open: planes.b6 & planes.b1 & valid,
-            close: planes.b6 & !planes.b1 & valid,
-            object: planes.b6 & planes.b5 & valid,
-            colon: rest & planes.b5 & planes.b1 & planes.b4,
-            string: rest & planes.b5 & planes.b1 & !planes.b4,
-            comma: rest & planes.b5 & !planes.b1,
-            feed: rest & !planes.b5 & planes.b1,
-            prim: rest & !planes.b5 & !planes.b1,
+        // SAFETY: the word holds at least one token; the features of `I` are there.
+        let (wrong, ended) = unsafe {
+            let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
+            let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
+            (odd | pairs::<LINES>(&kinds, in_object, state, tokens), ended)
         };
-        let (nesting, toggles, mut ended) = brackets::<LINES>(job, &kinds, state);
-        // SAFETY: the features of `I` are there.
-        let in_object = unsafe { I::prefix_xor(toggles.0) } ^ 0u64.wrapping_sub(toggles.1);
-        let wrong = (nesting | pairs::<LINES>(&kinds, in_object, state, tokens)) & valid;
         if wrong != 0 {
             accuse(wrong, first, &mut culprits, scratch);
         }
-        if !LINES {
-            while ended != 0 {
-                let token = first + ended.trailing_zeros() as usize;
-                let block = closers.block_of(token, &scratch.starts);
-                let nth = (token - closers.before) as u32;
-                // SAFETY: the features of `I` are there.
-                let place = unsafe { I::select(scratch.starts[block], nth) };
-                scratch.ends[ends] = (64 * block) as u16 + place as u16;
-                ends += 1;
-                ended &= ended - 1;
-            }
-            scratch.ends_len = ends;
+        if !LINES && ended != 0 {
+            // SAFETY: the features of `I` are there.
+            unsafe { list_ends::<I>(ended, first, &mut closers, scratch) };
         }
         first += 64;
+    }
+}
+
+/// Notes where these tokens stand.
+///
+/// # Safety
+/// The processor has the features of `I`.
+#[inline(always)]
+unsafe fn list_ends<I: Isa>(mut ended: u64, first: usize, closers: &mut Finder, scratch: &mut Scratch) {
+    while ended != 0 {
+        let token = first + ended.trailing_zeros() as usize;
+        let block = closers.block_of(token, &scratch.starts);
+        let nth = (token - closers.before) as u32;
+        // SAFETY: see above.
+        let place = unsafe { I::select(scratch.starts[block], nth) };
+        scratch.ends[scratch.ends_len] = (64 * block) as u16 + place as u16;
+        scratch.ends_len += 1;
+        ended &= ended - 1;
     }
 }
 
@@ -145,56 +143,93 @@ fn accuse(mut wrong: u64, first: usize, culprits: &mut Finder, scratch: &mut Scr
     }
 }
 
-/// Goes through the brackets, and the line feeds, at which none may be open. Returns the brackets that do not
-/// fit; where "in an object" begins or ends, with how it was before; and the closing brackets of events.
-#[inline(always)]
-fn brackets<const LINES: bool>(job: &Job, kinds: &Kinds, state: &mut Grammar) -> (u64, (u64, u64), u64) {
-    let (mut stack, mut depth) = (state.stack, state.depth);
-    let limit = MAX_DEPTH as u32 + job.base_depth;
-    let before = stack & 1;
-    let (mut wrong, mut toggles, mut ended) = (0, 0, 0);
-    let mut marks = kinds.open | kinds.close;
-    if LINES {
-        marks |= kinds.feed;
-    }
-    while marks != 0 {
-        let place = marks.trailing_zeros();
-        marks &= marks - 1;
-        let opens = kinds.open >> place & 1;
-        let object = kinds.object >> place & 1;
-        let top = stack & 1;
-        let mut odd = (opens ^ 1) & (object ^ top);
-        let shut = stack >> 1;
-        let opened = stack << 1 | object;
-        stack = if opens == 1 { opened } else { shut };
-        let deeper = depth.wrapping_add((opens as u32) << 1).wrapping_sub(1);
-        if LINES {
-            let feed = kinds.feed >> place & 1;
-            let stays = feed.wrapping_sub(1);
-            odd |= feed & u64::from(depth != 0);
-            stack &= stays;
-            depth = deeper & stays as u32;
-        } else {
-            depth = deeper;
-            ended |= ((opens ^ 1) & u64::from(depth == job.base_depth)) << place;
+impl Kinds {
+    /// The first `tokens` of them.
+    #[inline(always)]
+    fn first(self, tokens: u32) -> Kinds {
+        let valid = u64::MAX >> (64 - tokens);
+        Kinds {
+            open: self.open & valid,
+            close: self.close & valid,
+            object: self.object & valid,
+            colon: self.colon & valid,
+            comma: self.comma & valid,
+            string: self.string & valid,
+            feed: self.feed & valid,
         }
-        // Below zero is above the limit too.
-        odd |= u64::from(depth > limit);
-        wrong |= odd << place;
-        toggles |= (stack & 1 ^ top) << place;
     }
-    (state.stack, state.depth) = (stack, depth);
-    (wrong, (toggles, before), ended)
+}
+
+/// Goes through the brackets; at line feeds none may be open. Returns tokens of events whose brackets do not
+/// fit; which tokens stand in an object, rather than in an array; and, in arrays, the closing brackets of events.
+///
+/// # Safety
+/// The processor has the features of `I`.
+#[inline(always)]
+unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar) -> (u64, u64, u64) {
+    let marks = kinds.open | kinds.close;
+    let before = state.stack & 1;
+    // SAFETY: the features of `I` are there.
+    let (mut opens, mut objects) = unsafe { (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks)) };
+    // A bit shifted in from the top for each bracket: what is open behind it, and whether an event ended.
+    let (mut tops, mut ends) = (0u64, 0u64);
+    let (mut wrong, mut rest) = (0, marks);
+    let mut feeds = if LINES { kinds.feed } else { 0 };
+    loop {
+        let feed = feeds & feeds.wrapping_neg();
+        // Those before the next line feed; all of them when there is none.
+        let run = rest & feed.wrapping_sub(1);
+        rest ^= run;
+        let (mut stack, mut odd) = (state.stack, 0u64);
+        for _ in 0..run.count_ones() {
+            let (opened, shut) = (stack << 1 | objects & 1, stack >> 1);
+            odd |= (objects ^ stack) & !opens & 1;
+            stack = if opens & 1 == 1 { opened } else { shut };
+            // Emptied too far, or full.
+            odd |= stack.wrapping_sub(1) & 1 << 63;
+            tops = tops >> 1 | stack << 63;
+            if LINES {
+                state.closings += u32::from(stack == EMPTY);
+            } else {
+                ends = ends >> 1 | u64::from(stack == state.base) << 63;
+            }
+            (opens, objects) = (opens >> 1, objects >> 1);
+        }
+        if odd != 0 {
+            wrong |= run;
+        }
+        state.stack = stack;
+        if feed == 0 {
+            break;
+        }
+        // A blank line closes nothing.
+        wrong |= if state.stack == EMPTY && state.closings <= 1 { 0 } else { feed };
+        (state.stack, state.closings) = (EMPTY, 0);
+        feeds ^= feed;
+    }
+    let count = marks.count_ones();
+    if count == 0 {
+        return (wrong, 0u64.wrapping_sub(before), 0);
+    }
+    let (tops, ends) = (tops >> (64 - count), ends >> (64 - count));
+    // SAFETY: the features of `I` are there.
+    unsafe {
+        let toggles = I::spread(tops ^ (tops << 1 | before), marks);
+        let in_object = I::prefix_xor(toggles) ^ 0u64.wrapping_sub(before);
+        (wrong, in_object, if LINES { 0 } else { I::spread(ends, marks) & kinds.close })
+    }
 }
 
 /// The tokens that must not stand behind the one before; `tokens` of them are valid.
 #[inline(always)]
 fn pairs<const LINES: bool>(kinds: &Kinds, in_object: u64, state: &mut Grammar, tokens: u32) -> u64 {
-    let Kinds { open, close, object, colon, string, comma, feed, prim } = *kinds;
+    let Kinds { open, close, object, colon, comma, string, feed } = *kinds;
     let (object_open, array_open) = (open & object, open & !object);
     let (object_comma, array_comma) = (comma & in_object, comma & !in_object);
     let wants_value = array_comma | colon;
-    let (value, value_end) = (open | string | prim, close | string | prim);
+    // Whatever is nothing else is a number or word.
+    let value = !(close | colon | comma | feed);
+    let value_end = !(open | colon | comma | feed);
     let last = tokens - 1;
     let behind = |mask: u64, carry: &mut u64| {
         let shifted = mask << 1 | *carry;
@@ -216,5 +251,5 @@ fn pairs<const LINES: bool>(kinds: &Kinds, in_object: u64, state: &mut Grammar, 
     if LINES {
         wrong |= feed & !(behind(close, &mut state.close) | behind_feed);
     }
-    wrong
+    wrong & u64::MAX >> (63 - last)
 }

@@ -3,8 +3,8 @@
 //! A window is up to [`BLOCKS`] blocks of 64 bytes. What outlives it is in [`Carry`], so that strings, numbers,
 //! brackets and characters may straddle windows; what it found is in [`Scratch`] until the next one.
 //!
-//! Stage 1 has one branch a block that is ever taken in sound text (a second line feed in a block): lists are
-//! written unconditionally and their lengths advanced by a comparison.
+//! Stage 1 has no branch that sound text ever takes: what a closer look may need is stored for every block, and
+//! which blocks need it is a bit shifted into a set.
 use crate::checks::{self, Numbers};
 use crate::grammar::{self, Grammar};
 use crate::kernel::{Isa, Tokens};
@@ -26,8 +26,6 @@ pub(crate) struct Job {
     pub has_lead: bool,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
-    /// Depth of the body at which an event ends: 0, or 1 in an array.
-    pub base_depth: u32,
 }
 
 /// What one window leaves to the next.
@@ -49,10 +47,8 @@ pub(crate) struct Text {
     inside: u64,
     /// 1: the byte before is one of a number or word …
     prim: u64,
-    /// … and its block was listed for a closer look.
+    /// … and, in bit 0, its block needs a closer look.
     listed: u64,
-    /// 1: the byte before is a carriage return.
-    ret: u64,
 }
 
 /// What a window held. Made once, reused for ever.
@@ -60,41 +56,63 @@ pub(crate) struct Scratch {
     pub tokens: Tokens,
     /// Where tokens begin, block by block.
     pub starts: [u64; BLOCKS],
-    /// Blocks with more than plain integers, …
-    pub prim_at: [u16; BLOCKS + 1],
-    /// … and which of their bytes belong to numbers and words.
-    pub prims: [u64; BLOCKS + 1],
-    /// Blocks with escapes, …
-    pub escape_at: [u16; BLOCKS + 1],
-    /// … and which of their bytes follow a backslash.
-    pub escapes: [u64; BLOCKS + 1],
+    /// Which bytes belong to numbers and words, block by block.
+    pub prims: [u64; BLOCKS],
+    /// The byte before the window is one of them.
+    pub prim_before: u64,
+    /// Which bytes follow a backslash in a string, block by block.
+    pub escapes: [u64; BLOCKS],
+    /// Line feeds outside strings, block by block.
+    pub feeds: [u64; BLOCKS],
+    /// Blocks with numbers and words that need a closer look.
+    pub prim_blocks: Blocks,
+    /// Blocks with escapes.
+    pub escape_blocks: Blocks,
     /// Blocks with bytes beyond ASCII.
-    pub high_at: [u16; BLOCKS + 1],
+    pub high_blocks: Blocks,
+    /// Blocks with line feeds.
+    pub feed_blocks: Blocks,
     /// Where events end, in bytes from the window's start: line feeds, or the last closing brackets.
-    pub ends: [u16; 64 * (BLOCKS + 1)],
+    pub ends: [u16; 64 * BLOCKS],
     pub ends_len: usize,
     /// Blocks in which something is odd.
-    pub suspects: [u64; BLOCKS / 64],
+    pub suspects: Blocks,
     /// There are raw line breaks between tokens.
     pub breaks: bool,
     /// Bytes looked at: all, unless a line feed was found in a string. The text starts anew behind them.
     pub done: usize,
 }
 
-/// The highest bit of [`Scratch::prim_at`]: the block begins within a number or word.
-pub(crate) const CONTINUES: u16 = 1 << 15;
+/// A set of blocks, a bit each.
+pub(crate) type Blocks = [u64; BLOCKS / 64];
+
+/// The blocks of a set, in order.
+#[inline(always)]
+pub(crate) fn each_block(blocks: Blocks) -> impl Iterator<Item = usize> {
+    blocks.into_iter().enumerate().flat_map(|(group, mut bits)| {
+        core::iter::from_fn(move || {
+            let block = 64 * group + bits.trailing_zeros() as usize;
+            let some = bits != 0;
+            bits &= bits.wrapping_sub(1);
+            some.then_some(block)
+        })
+    })
+}
 
 impl Scratch {
     pub const fn new() -> Scratch {
         Scratch {
             tokens: Tokens([[0; 4]; BLOCKS * 2 + 16]),
             starts: [0; BLOCKS],
-            prim_at: [0; BLOCKS + 1],
-            prims: [0; BLOCKS + 1],
-            escape_at: [0; BLOCKS + 1],
-            escapes: [0; BLOCKS + 1],
-            high_at: [0; BLOCKS + 1],
-            ends: [0; 64 * (BLOCKS + 1)],
+            prims: [0; BLOCKS],
+            prim_before: 0,
+            escapes: [0; BLOCKS],
+            feeds: [0; BLOCKS],
+            prim_blocks: [0; BLOCKS / 64],
+            escape_blocks: [0; BLOCKS / 64],
+            high_blocks: [0; BLOCKS / 64],
+            feed_blocks: [0; BLOCKS / 64],
+            ends: [0; 64 * BLOCKS],
             ends_len: 0,
             suspects: [0; BLOCKS / 64],
             breaks: false,
@@ -124,17 +142,6 @@ impl Scratch {
     }
 }
 
-/// How long the lists of a window have become.
-#[derive(Default)]
-struct Lists {
-    tokens: usize,
-    prims: usize,
-    escapes: usize,
-    high: usize,
-    ends: usize,
-    breaks: u64,
-}
-
 /// Looks at a window.
 ///
 /// # Safety
@@ -144,34 +151,47 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
     debug_assert!(job.blocks <= BLOCKS);
     // SAFETY: passed on.
     unsafe {
+        if job.lines { look::<I, true>(job, carry, scratch) } else { look::<I, false>(job, carry, scratch) }
+    }
+}
+
+/// # Safety
+/// As of [`fill`].
+#[inline(always)]
+unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
+    // SAFETY: passed on.
+    unsafe {
         scratch.suspects = [0; BLOCKS / 64];
         scratch.done = job.blocks * 64;
         scratch.tokens.0[0] = [0; 4];
-        let lists = if job.lines {
-            tokenize::<I, true>(job, &mut carry.text, scratch)
-        } else {
-            tokenize::<I, false>(job, &mut carry.text, scratch)
-        };
-        (scratch.ends_len, scratch.breaks) = (lists.ends, lists.breaks != 0);
-        if lists.prims != 0 {
-            checks::numbers::<I>(job, lists.prims, &mut carry.numbers, scratch);
+        scratch.prim_before = carry.text.prim;
+        let tokens = tokenize::<I, LINES>(job, &mut carry.text, scratch);
+        if LINES {
+            list_ends(scratch);
         }
-        if lists.escapes != 0 {
-            checks::escapes::<I>(job, lists.escapes, &mut carry.low_half, scratch);
-        }
-        if lists.high != 0 {
-            checks::utf8::<I>(job, lists.high, scratch);
-        }
-        if job.lines {
-            grammar::check::<I, true>(job, lists.tokens, &mut carry.grammar, scratch);
-        } else {
-            grammar::check::<I, false>(job, lists.tokens, &mut carry.grammar, scratch);
-        }
+        checks::numbers::<I>(job, &mut carry.numbers, scratch);
+        checks::escapes::<I>(job, &mut carry.low_half, scratch);
+        checks::utf8::<I>(job, scratch);
+        grammar::check::<I, LINES>(tokens, &mut carry.grammar, scratch);
         // Places that outlive the window count from the next one's start.
         let text_ended = scratch.done != job.blocks * 64 || carry.text.prim == 0;
         carry.low_half = carry.low_half.wrapping_sub(scratch.done);
         carry.numbers.leave(job.blocks, text_ended);
     }
+}
+
+#[inline(always)]
+fn list_ends(scratch: &mut Scratch) {
+    let mut len = 0;
+    for block in each_block(scratch.feed_blocks) {
+        let mut feed = scratch.feeds[block];
+        while feed != 0 {
+            scratch.ends[len] = (64 * block) as u16 + feed.trailing_zeros() as u16;
+            len += 1;
+            feed &= feed - 1;
+        }
+    }
+    scratch.ends_len = len;
 }
 
 /// Which bytes are escaped: those behind an odd number of backslashes (simdjson's way).
@@ -186,85 +206,122 @@ fn escaped(slash: u64, carry: &mut u64) -> u64 {
     escaped
 }
 
-/// Stage 1.
+/// The sets that stage 1 makes: a bit for each block, the newest lowest.
+#[derive(Clone, Copy, Default)]
+struct Sets {
+    prim: u64,
+    escape: u64,
+    high: u64,
+    feed: u64,
+}
+
+impl Sets {
+    /// Puts them where block `i` is bit `i`; `blocks` were seen.
+    #[inline(always)]
+    fn keep(self, group: usize, blocks: usize, scratch: &mut Scratch) {
+        let turn = |set: u64| if blocks == 0 { 0 } else { set.reverse_bits() >> (64 - blocks) };
+        scratch.prim_blocks[group] = turn(self.prim);
+        scratch.escape_blocks[group] = turn(self.escape);
+        scratch.high_blocks[group] = turn(self.high);
+        scratch.feed_blocks[group] = turn(self.feed);
+    }
+}
+
+/// Stage 1; returns the number of tokens.
 ///
 /// # Safety
-/// As of [`fill`]. The lists have an entry for each block, `ends` one for each byte.
+/// As of [`fill`].
 #[inline(always)]
-unsafe fn tokenize<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> Lists {
-    const LAST: u64 = 1 << 63;
-    let mut lists = Lists::default();
-    let mut at = *text;
-    for block in 0..job.blocks {
-        // SAFETY: the block lies in the window; each list grows by at most one here.
-        unsafe {
-            let bytes = I::load(job.src.add(64 * block));
-            let masks = I::masks(bytes);
-            let escaped = escaped(masks.slash, &mut at.escape);
-            let quote = masks.quote & !escaped;
-            let inside = I::prefix_xor(quote) ^ at.inside;
-            at.inside = ((inside as i64) >> 63) as u64;
-            let punct = masks.punct & !masks.control & !inside;
-            let mut prim = !(inside | quote | punct | masks.blank);
-            let mut prim_starts = prim & !(prim << 1 | at.prim);
-            let mut starts = punct | quote & inside | prim_starts;
-            let mut feed = masks.feed & !inside;
-            let mut escapes = escaped & inside;
-            let in_string = masks.control & inside;
-            let mut cut = false;
-            if in_string != 0 {
-                scratch.suspect(block);
-                if LINES && masks.feed & inside != 0 {
-                    // The line ends here, whatever the quotes say; what follows is looked at afresh.
-                    let place = (masks.feed & inside).trailing_zeros();
-                    let keep = (1 << place) - 1;
-                    (prim, prim_starts, starts) = (prim & keep, prim_starts & keep, starts & keep);
-                    (feed, escapes) = (feed & keep | 1 << place, escapes & keep);
-                    scratch.done = 64 * block + place as usize + 1;
-                    cut = true;
-                }
-            }
-            if LINES {
-                starts |= feed;
-                *scratch.ends.get_unchecked_mut(lists.ends) =
-                    (64 * block) as u16 + (feed.trailing_zeros() & 63) as u16;
-                lists.ends += usize::from(feed != 0);
-                let mut more = feed & feed.wrapping_sub(1);
-                while more != 0 {
-                    *scratch.ends.get_unchecked_mut(lists.ends) =
-                        (64 * block) as u16 + more.trailing_zeros() as u16;
-                    lists.ends += 1;
-                    more &= more - 1;
-                }
-                lists.breaks |= (masks.ret & !LAST & !(masks.feed >> 1)) | (at.ret & !masks.feed);
-                at.ret = masks.ret >> 63;
-            } else {
-                lists.breaks |= (masks.ret | masks.feed) & !inside;
-            }
-            // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
-            let continues = prim & at.prim;
-            let odd = (prim & !masks.digit)
-                | (prim_starts & masks.zero & (prim >> 1 | LAST))
-                | (continues & at.listed);
-            *scratch.prim_at.get_unchecked_mut(lists.prims) = block as u16 | (continues as u16) << 15;
-            *scratch.prims.get_unchecked_mut(lists.prims) = prim;
-            lists.prims += usize::from(odd != 0);
-            at.listed = u64::from(odd != 0);
-            at.prim = prim >> 63;
-            *scratch.escape_at.get_unchecked_mut(lists.escapes) = block as u16;
-            *scratch.escapes.get_unchecked_mut(lists.escapes) = escapes;
-            lists.escapes += usize::from(escapes != 0);
-            *scratch.high_at.get_unchecked_mut(lists.high) = block as u16;
-            lists.high += usize::from(masks.high != 0);
-            *scratch.starts.get_unchecked_mut(block) = starts;
-            I::put(&mut scratch.tokens, lists.tokens, bytes, starts, prim_starts);
-            lists.tokens += starts.count_ones() as usize;
+unsafe fn tokenize<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> usize {
+    let (mut tokens, mut breaks, mut at) = (0, 0, *text);
+    let (mut block, mut cut) = (0, false);
+    for group in 0..BLOCKS / 64 {
+        let (mut sets, first) = (Sets::default(), block);
+        let end = if cut { block } else { job.blocks.min(64 * (group + 1)) };
+        while block < end {
+            // SAFETY: the block lies in the window, and so does its place in the tables.
+            cut = unsafe {
+                step::<I, LINES>(job, block, &mut at, &mut sets, &mut tokens, &mut breaks, scratch)
+            };
+            block += 1;
             if cut {
                 at = Text::default();
                 break;
             }
         }
+        sets.keep(group, block - first, scratch);
     }
+    scratch.breaks = breaks != 0;
     *text = at;
-    lists
+    tokens
+}
+
+/// One block; returns whether the window ends in it.
+///
+/// # Safety
+/// As of [`fill`]; `block` is less than the job's.
+#[inline(always)]
+unsafe fn step<I: Isa, const LINES: bool>(
+    job: &Job,
+    block: usize,
+    at: &mut Text,
+    sets: &mut Sets,
+    tokens: &mut usize,
+    breaks: &mut u64,
+    scratch: &mut Scratch,
+) -> bool {
+    const LAST: u64 = 1 << 63;
+    // SAFETY: see above.
+    unsafe {
+        let bytes = I::load(job.src.add(64 * block));
+        let masks = I::masks(bytes);
+        let escaped = escaped(masks.slash, &mut at.escape);
+        let quote = masks.quote & !escaped;
+        let inside = I::prefix_xor(quote) ^ at.inside;
+        at.inside = ((inside as i64) >> 63) as u64;
+        let mut prim = !(inside | quote | masks.dull);
+        let mut prim_starts = prim & !(prim << 1 | at.prim);
+        let mut starts = masks.punct & !inside | quote & inside | prim_starts;
+        let mut feed = masks.feed & !inside;
+        let mut escapes = escaped & inside;
+        let mut cut = false;
+        if masks.control & inside != 0 {
+            scratch.suspect(block);
+            let feeds = masks.feed & inside;
+            if LINES && feeds != 0 {
+                // The line ends here, whatever the quotes say; what follows is looked at afresh.
+                let place = feeds.trailing_zeros();
+                let keep = (1 << place) - 1;
+                (prim, prim_starts, starts) = (prim & keep, prim_starts & keep, starts & keep);
+                (feed, escapes) = (feed & keep | 1 << place, escapes & keep);
+                scratch.done = 64 * block + place as usize + 1;
+                cut = true;
+            }
+        }
+        if LINES {
+            starts |= feed;
+            *scratch.feeds.get_unchecked_mut(block) = feed;
+            sets.feed = sets.feed << 1 | u64::from(feed != 0);
+            // Tabs too: telling them apart is left to the few events in such windows.
+            *breaks |= masks.control & !masks.feed;
+        } else {
+            *breaks |= masks.control & !inside;
+        }
+        // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
+        let odd = (prim & !masks.digit)
+            | (prim_starts & masks.zero & (prim >> 1 | LAST))
+            | (prim & at.prim & at.listed);
+        *scratch.prims.get_unchecked_mut(block) = prim;
+        sets.prim = sets.prim << 1 | u64::from(odd != 0);
+        // The newest bit of the set; bit 0 is all that is looked at.
+        at.listed = sets.prim;
+        at.prim = prim >> 63;
+        *scratch.escapes.get_unchecked_mut(block) = escapes;
+        sets.escape = sets.escape << 1 | u64::from(escapes != 0);
+        sets.high = sets.high << 1 | u64::from(masks.high != 0);
+        *scratch.starts.get_unchecked_mut(block) = starts;
+        I::put(&mut scratch.tokens, *tokens, bytes, starts, prim_starts);
+        *tokens += starts.count_ones() as usize;
+        cut
+    }
 }

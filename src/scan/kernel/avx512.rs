@@ -1,12 +1,46 @@
 //! AVX-512: a block is one register, comparisons give masks at once, and VBMI2 compresses tokens.
-use super::lanes::{BLANKS, ESCAPES, FIRST_HIGH, FIRST_LOW, PUNCTS, SECOND_HIGH};
+use super::lanes::{ESCAPES, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
 use super::x86::prefix_xor_clmul;
-use super::{Isa, Masks, Numerals, Planes, Tokens};
+use super::{Isa, Kinds, Masks, Numerals, Tokens};
 use crate::window::{Carry, Job, Scratch, fill};
 use core::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
 struct Avx512;
+
+const QUOTE: u8 = 1 << 0;
+const SLASH: u8 = 1 << 1;
+const CONTROL: u8 = 1 << 2;
+const BLANK: u8 = 1 << 3;
+const PUNCT: u8 = 1 << 4;
+const FEED: u8 = 1 << 5;
+const DIGIT: u8 = 1 << 6;
+const ZERO: u8 = 1 << 7;
+
+#[repr(align(64))]
+struct Classes([u8; 128]);
+
+/// What each character of ASCII is.
+static CLASSES: Classes = {
+    let mut table = [0; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = match byte as u8 {
+            b'"' => QUOTE,
+            b'\\' => SLASH,
+            b'\n' => CONTROL | BLANK | FEED,
+            b'\t' | b'\r' => CONTROL | BLANK,
+            0..0x20 => CONTROL,
+            b' ' => BLANK,
+            b'{' | b'}' | b'[' | b']' | b':' | b',' => PUNCT,
+            b'0' => DIGIT | ZERO,
+            b'1'..=b'9' => DIGIT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    Classes(table)
+};
 
 #[inline(always)]
 unsafe fn splat(byte: u8) -> __m512i {
@@ -42,22 +76,24 @@ impl Isa for Avx512 {
         unsafe { _mm512_loadu_si512(at.cast()) }
     }
 
+    /// One look-up classifies all of ASCII; bytes beyond are of no class.
     #[inline(always)]
     unsafe fn masks(block: __m512i) -> Masks {
         unsafe {
-            let punct = _mm512_shuffle_epi8(table(&PUNCTS), block);
-            let value = _mm512_sub_epi8(block, splat(b'0'));
+            let high = _mm512_movepi8_mask(block);
+            let (low, up) = (Self::load(CLASSES.0.as_ptr()), Self::load(CLASSES.0.as_ptr().add(64)));
+            let class = _mm512_maskz_permutex2var_epi8(!high, low, block, up);
+            let has = |bits: u8| _mm512_test_epi8_mask(class, splat(bits));
             Masks {
-                quote: equals(block, b'"'),
-                slash: equals(block, b'\\'),
-                control: _mm512_cmplt_epu8_mask(block, splat(0x20)),
-                high: _mm512_movepi8_mask(block),
-                blank: _mm512_cmpeq_epi8_mask(block, _mm512_shuffle_epi8(table(&BLANKS), block)),
-                punct: _mm512_cmpeq_epi8_mask(_mm512_or_si512(block, splat(0x20)), punct),
-                feed: equals(block, b'\n'),
-                ret: equals(block, b'\r'),
-                digit: _mm512_cmplt_epu8_mask(value, splat(10)),
-                zero: equals(block, b'0'),
+                quote: has(QUOTE),
+                slash: has(SLASH),
+                control: has(CONTROL),
+                high,
+                punct: has(PUNCT),
+                dull: has(PUNCT | BLANK),
+                feed: has(FEED),
+                digit: has(DIGIT),
+                zero: has(ZERO),
             }
         }
     }
@@ -103,25 +139,29 @@ impl Isa for Avx512 {
         }
     }
 
-    /// The tokens' first bytes, zeros for numbers and words. Compressing into a register and storing that is
+    /// The tokens' first bytes. Compressing into a register and storing that is
     /// much faster than compressing to memory (Zen 4).
     #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: __m512i, starts: u64, prims: u64) {
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: __m512i, starts: u64, _prims: u64) {
         unsafe {
-            let bytes = _mm512_maskz_compress_epi8(starts, _mm512_maskz_mov_epi8(!prims, block));
+            let bytes = _mm512_maskz_compress_epi8(starts, block);
             _mm512_storeu_si512(tokens.0.as_mut_ptr().cast::<u8>().add(count).cast(), bytes);
         }
     }
 
     #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Planes {
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
         unsafe {
             let block = Self::load(tokens.0.as_ptr().cast::<u8>().add(64 * word));
-            Planes {
-                b6: _mm512_test_epi8_mask(block, splat(1 << 6)),
-                b5: _mm512_test_epi8_mask(block, splat(1 << 5)),
-                b4: _mm512_test_epi8_mask(block, splat(1 << 4)),
-                b1: _mm512_test_epi8_mask(block, splat(1 << 1)),
+            let with_bit5 = _mm512_or_si512(block, splat(0x20));
+            Kinds {
+                open: equals(with_bit5, b'{'),
+                close: equals(with_bit5, b'}'),
+                object: equals(block, b'{') | equals(block, b'}'),
+                colon: equals(block, b':'),
+                comma: equals(block, b','),
+                string: equals(block, b'"'),
+                feed: equals(block, b'\n'),
             }
         }
     }
@@ -134,6 +174,16 @@ impl Isa for Avx512 {
     #[inline(always)]
     unsafe fn select(bits: u64, n: u32) -> u32 {
         unsafe { _pdep_u64(1 << n, bits).trailing_zeros() }
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        unsafe { _pext_u64(from, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        unsafe { _pdep_u64(from, mask) }
     }
 }
 

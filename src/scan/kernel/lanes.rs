@@ -69,15 +69,17 @@ pub(crate) unsafe fn masks<V: Lanes, const N: usize>(block: Block<V, N>) -> Mask
         };
         let (blanks, puncts) = (V::table(&BLANKS), V::table(&PUNCTS));
         let (bit5, below, nine, naught) = (V::splat(0x20), V::splat(0x1f), V::splat(9), V::splat(b'0'));
+        let control = gather(block, |lane| lane.min(below).eq(lane).tops());
+        // Two control characters look like punctuation.
+        let punct = gather(block, |lane| puncts.look_up(lane).eq(lane.or(bit5)).tops()) & !control;
         Masks {
             quote: equals(b'"'),
             slash: equals(b'\\'),
-            control: gather(block, |lane| lane.min(below).eq(lane).tops()),
+            control,
             high: gather(block, |lane| lane.tops()),
-            blank: gather(block, |lane| blanks.look_up(lane).eq(lane).tops()),
-            punct: gather(block, |lane| puncts.look_up(lane).eq(lane.or(bit5)).tops()),
+            punct,
+            dull: punct | gather(block, |lane| blanks.look_up(lane).eq(lane).tops()),
             feed: equals(b'\n'),
-            ret: equals(b'\r'),
             digit: gather(block, |lane| {
                 let value = lane.sub(naught);
                 value.min(nine).eq(value).tops()
@@ -226,15 +228,13 @@ pub(crate) unsafe fn put_bytes(
     count: usize,
     block: &[u8; 64],
     mut starts: u64,
-    prims: u64,
 ) {
     // SAFETY: there are at most 64 starts, each below 64.
     unsafe {
         let mut out = tokens.0.as_mut_ptr().cast::<u8>().add(count);
         while starts != 0 {
             let i = starts.trailing_zeros();
-            let keep = (prims >> i & 1).wrapping_sub(1) as u8;
-            *out = *block.get_unchecked(i as usize) & keep;
+            *out = *block.get_unchecked(i as usize);
             out = out.add(1);
             starts &= starts - 1;
         }
@@ -249,15 +249,27 @@ pub(crate) unsafe fn put_bytes(
 pub(crate) unsafe fn take_bytes<V: Lanes, const N: usize>(
     tokens: &super::Tokens,
     word: usize,
-) -> super::Planes {
+) -> super::Kinds {
     // SAFETY: see above.
     unsafe {
         let block: Block<V, N> = load(tokens.0.as_ptr().cast::<u8>().add(64 * word));
-        super::Planes {
-            b6: gather(block, |lane| lane.bits::<6>()),
-            b5: gather(block, |lane| lane.bits::<5>()),
-            b4: gather(block, |lane| lane.bits::<4>()),
-            b1: gather(block, |lane| lane.bits::<1>()),
+        let bit5 = V::splat(0x20);
+        let equals = |byte: u8| {
+            let wanted = V::splat(byte);
+            gather(block, |lane| lane.eq(wanted).tops())
+        };
+        let either = |byte: u8| {
+            let wanted = V::splat(byte);
+            gather(block, |lane| lane.or(bit5).eq(wanted).tops())
+        };
+        super::Kinds {
+            open: either(b'{'),
+            close: either(b'}'),
+            object: equals(b'{') | equals(b'}'),
+            colon: equals(b':'),
+            comma: equals(b','),
+            string: equals(b'"'),
+            feed: equals(b'\n'),
         }
     }
 }

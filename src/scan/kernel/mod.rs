@@ -130,14 +130,12 @@ pub(crate) struct Masks {
     pub control: u64,
     /// From 0x80 up.
     pub high: u64,
-    /// Space, tab, carriage return, line feed.
-    pub blank: u64,
-    /// `{ } [ ] : ,` and perhaps control characters.
+    /// `{ } [ ] : ,`
     pub punct: u64,
+    /// These, space, tab, carriage return and line feed.
+    pub dull: u64,
     /// Line feed.
     pub feed: u64,
-    /// Carriage return.
-    pub ret: u64,
     /// `0` to `9`
     pub digit: u64,
     /// `0`
@@ -161,14 +159,42 @@ pub(crate) struct Numerals {
     pub plus: u64,
 }
 
-/// Four bits of each of 64 tokens, which tell them apart: bits 6, 5, 4 and 1 of the token's first byte, or
-/// zero for numbers and words.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Planes {
-    pub b6: u64,
-    pub b5: u64,
-    pub b4: u64,
-    pub b1: u64,
+/// What 64 tokens are.
+#[derive(Clone, Copy)]
+pub(crate) struct Kinds {
+    /// `{` and `[`
+    pub open: u64,
+    /// `}` and `]`
+    pub close: u64,
+    /// Of these, `{` and `}`.
+    pub object: u64,
+    /// `:`
+    pub colon: u64,
+    /// `,`
+    pub comma: u64,
+    /// Strings.
+    pub string: u64,
+    /// Line feed.
+    pub feed: u64,
+}
+
+impl Kinds {
+    /// From bits 6, 5, 4 and 1 of each token's first byte, or zeros for numbers and words: they tell all kinds
+    /// apart.
+    #[allow(dead_code)]
+    #[inline(always)]
+    pub fn of_planes([b6, b5, b4, b1]: [u64; 4]) -> Kinds {
+        let rest = !b6 & b5;
+        Kinds {
+            open: b6 & b1,
+            close: b6 & !b1,
+            object: b6 & b5,
+            colon: rest & b1 & b4,
+            comma: rest & !b1,
+            string: rest & b1 & !b4,
+            feed: !b6 & !b5 & b1,
+        }
+    }
 }
 
 /// Room for tokens, as the kernel wants them: bytes, or four words of bits for each 64 tokens. As bytes it is
@@ -191,15 +217,20 @@ pub(crate) trait Isa {
     /// Whether the block at `at` is part of well-formed UTF-8. A character that begins in its last three bytes
     /// is not judged, one that begins before it is.
     unsafe fn utf8(at: *const u8) -> bool;
-    /// Appends the tokens that begin at `starts`; those of `prims` are numbers and words. `count` have been
+    /// Appends the tokens that begin at `starts`; those of `prims` are numbers and words, and begin with none of
+    /// the bytes that make other kinds. `count` have been
     /// appended before.
     unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64);
-    /// The tokens from `64 * word` on.
-    unsafe fn take(tokens: &Tokens, word: usize) -> Planes;
+    /// The tokens from `64 * word` on; whatever behind the last one.
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds;
     /// Bit `i` of the result is the parity of bits `0..=i`.
     unsafe fn prefix_xor(bits: u64) -> u64;
     /// The place of the set bit number `n`.
     unsafe fn select(bits: u64, n: u32) -> u32;
+    /// The bits of `from` at the places of `mask`, put side by side.
+    unsafe fn squeeze(from: u64, mask: u64) -> u64;
+    /// The lowest bits of `from`, put to the places of `mask`.
+    unsafe fn spread(from: u64, mask: u64) -> u64;
 }
 
 /// [`Isa::prefix_xor`] without carry-less multiplication.
@@ -220,4 +251,30 @@ pub(crate) fn select_by_steps(mut bits: u64, n: u32) -> u32 {
         bits &= bits.wrapping_sub(1);
     }
     bits.trailing_zeros()
+}
+
+/// [`Isa::squeeze`] without `pext`.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn squeeze_by_steps(from: u64, mut mask: u64) -> u64 {
+    let (mut bits, mut n) = (0, 0);
+    while mask != 0 {
+        bits |= (from >> mask.trailing_zeros() & 1) << n;
+        n += 1;
+        mask &= mask - 1;
+    }
+    bits
+}
+
+/// [`Isa::spread`] without `pdep`.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn spread_by_steps(mut from: u64, mut mask: u64) -> u64 {
+    let mut bits = 0;
+    while mask != 0 {
+        bits |= (from & 1) << mask.trailing_zeros();
+        from >>= 1;
+        mask &= mask - 1;
+    }
+    bits
 }

@@ -1,6 +1,6 @@
 //! NEON. Compiled, and run under qemu-user only: never chosen by itself.
 use super::lanes::{self, Block, Lanes};
-use super::{Isa, Masks, Numerals, Planes, Tokens};
+use super::{Isa, Kinds, Masks, Numerals, Tokens};
 use crate::window::{Carry, Job, Scratch, fill};
 use core::arch::aarch64::*;
 
@@ -106,18 +106,18 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64) {
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, _prims: u64) {
         unsafe {
             let mut bytes = [0u8; 64];
             for (i, lane) in block.into_iter().enumerate() {
                 vst1q_u8(bytes.as_mut_ptr().add(i * 16), lane);
             }
-            lanes::put_bytes(tokens, count, &bytes, starts, prims);
+            lanes::put_bytes(tokens, count, &bytes, starts);
         }
     }
 
     #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Planes {
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
         unsafe { lanes::take_bytes::<uint8x16_t, 4>(tokens, word) }
     }
 
@@ -129,6 +129,16 @@ impl Isa for Neon {
     #[inline(always)]
     unsafe fn select(bits: u64, n: u32) -> u32 {
         super::select_by_steps(bits, n)
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        super::squeeze_by_steps(from, mask)
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        super::spread_by_steps(from, mask)
     }
 }
 

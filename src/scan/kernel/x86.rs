@@ -1,6 +1,6 @@
 //! AVX2 with BMI2, and SSE4.2 without.
 use super::lanes::{self, Block, Lanes, gather};
-use super::{Isa, Masks, Numerals, Planes, Tokens};
+use super::{Isa, Kinds, Masks, Numerals, Tokens};
 use crate::window::{Carry, Job, Scratch, fill};
 use core::arch::x86_64::*;
 
@@ -145,9 +145,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Planes {
-        let [b6, b5, b4, b1] = unsafe { *tokens.0.get_unchecked(word) };
-        Planes { b6, b5, b4, b1 }
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
+        Kinds::of_planes(unsafe { *tokens.0.get_unchecked(word) })
     }
 
     #[inline(always)]
@@ -158,6 +157,16 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn select(bits: u64, n: u32) -> u32 {
         unsafe { _pdep_u64(1 << n, bits).trailing_zeros() }
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        unsafe { _pext_u64(from, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        unsafe { _pdep_u64(from, mask) }
     }
 }
 
@@ -214,18 +223,18 @@ impl Isa for Sse42 {
     }
 
     #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64) {
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, _prims: u64) {
         unsafe {
             let mut bytes = [0u8; 64];
             for (i, lane) in block.into_iter().enumerate() {
                 _mm_storeu_si128(bytes.as_mut_ptr().add(i * 16).cast(), lane);
             }
-            lanes::put_bytes(tokens, count, &bytes, starts, prims);
+            lanes::put_bytes(tokens, count, &bytes, starts);
         }
     }
 
     #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Planes {
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
         unsafe { lanes::take_bytes::<__m128i, 4>(tokens, word) }
     }
 
@@ -237,6 +246,16 @@ impl Isa for Sse42 {
     #[inline(always)]
     unsafe fn select(bits: u64, n: u32) -> u32 {
         super::select_by_steps(bits, n)
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        super::squeeze_by_steps(from, mask)
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        super::spread_by_steps(from, mask)
     }
 }
 
