@@ -4,186 +4,125 @@
 use crate::kernel::Isa;
 use crate::window::{Job, Scratch, each_block};
 
-/// Where in a number or word a listed block ended; meaningful for the block behind it.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Numbers {
-    /// The block that goes on here, in blocks from the window's start.
-    next: usize,
-    /// Bits 0 to 2: within the digits of the integer, of the fraction, of the exponent.
-    int: u64,
-    frac: u64,
-    exp: u64,
-    /// The byte before is a point, an e, the exponent's sign, the number's sign, the zero that it begins with.
-    dot: u64,
-    e: u64,
-    sign: u64,
-    minus: u64,
-    zero: u64,
-    /// Bytes of the block that belong to a word of the block before.
-    word: u32,
-}
-
-/// Within the digits of an integer: what a block that was not listed leaves behind.
-const INTEGER: Numbers =
-    Numbers { next: 0, int: 1, frac: 0, exp: 0, dot: 0, e: 0, sign: 0, minus: 0, zero: 0, word: 0 };
-
-impl Numbers {
-    /// Makes the place count from the next window's start.
-    #[inline(always)]
-    pub fn leave(&mut self, blocks: usize, ended: bool) {
-        self.next = if ended { usize::MAX } else { self.next.wrapping_sub(blocks) };
+/// Checks the numbers and words of the blocks that need it.
+///
+/// It goes in strides of 64 bytes that begin where a number does, so that each is looked at as a whole: one that
+/// is cut by a stride's end begins the next stride. One that is cut by the window's end is left to the next
+/// window.
+///
+/// # Safety
+/// As of [`crate::window::fill`]; the block before the window is readable where `prims[0]` has bits.
+#[inline(always)]
+pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut Scratch) {
+    let blocks = scratch.blocks;
+    // The window's blocks are 1 and up here, block 0 is the one before.
+    let last = scratch.prims[blocks];
+    let cut = last.leading_ones();
+    scratch.prims[blocks + 1] = 0;
+    scratch.prims[blocks] = last & u64::MAX.checked_shr(cut).unwrap_or(0);
+    if *open {
+        scratch.prim_blocks[0] |= 1;
+    }
+    let mut next = 0;
+    for block in each_block(scratch.prim_blocks) {
+        let (begin, end) = (64 * (block + 1), 64 * (block + 2));
+        if next < begin {
+            // Back to where a number began that goes on here.
+            next = next.max(begin - scratch.prims[block].leading_ones() as usize);
+        }
+        while next < end {
+            let (word, shift) = (next / 64, next as u32 % 64);
+            // SAFETY: `word` is at most the last block, and there is an entry behind it; 64 bytes are readable
+            // behind the window, and before it from the number's start on.
+            unsafe {
+                let low = *scratch.prims.get_unchecked(word);
+                let high = *scratch.prims.get_unchecked(word + 1);
+                let prim = low >> shift | high << 1 << (63 - shift);
+                let goes_on = (high >> shift & 1).wrapping_neg();
+                let tail = (!(prim & goes_on)).leading_zeros();
+                let whole = prim & u64::MAX.checked_shr(tail).unwrap_or(0);
+                let src = job.src.add(next).sub(64);
+                if tail == 64 || wrong_numbers::<I>(src, whole) != 0 {
+                    // It lies in one of these two.
+                    for odd in [word.wrapping_sub(1), word] {
+                        if odd < blocks {
+                            scratch.suspect(odd);
+                        }
+                    }
+                }
+                next += 64 - tail as usize % 64;
+            }
+        }
+    }
+    scratch.prims[0] = last;
+    *open = cut > 0;
+    if cut == 64 {
+        scratch.suspect(blocks - 1);
     }
 }
 
-/// Checks the numbers and words of the blocks that need it.
+/// What is wrong with the numbers and words that `prim` covers, each of which begins and ends in it.
 ///
 /// Bit by bit, as an adder goes through digits: a mark on the first digit, added to the mask of digits, comes
 /// out behind the last one, where only certain bytes may stand.
 ///
 /// # Safety
-/// As of [`crate::window::fill`].
+/// 64 bytes are readable at `src`.
 #[inline(always)]
-pub(crate) unsafe fn numbers<I: Isa>(job: &Job, carry: &mut Numbers, scratch: &mut Scratch) {
-    for block in each_block(scratch.prim_blocks) {
-        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
-        unsafe {
-            let prim = *scratch.prims.get_unchecked(block);
-            let before = match block {
-                0 => scratch.prim_before,
-                _ => *scratch.prims.get_unchecked(block - 1) >> 63,
-            };
-            let continues = prim & before;
-            let from = if continues == 0 {
-                Numbers { int: 0, ..INTEGER }
-            } else if carry.next == block {
-                *carry
-            } else {
-                INTEGER
-            };
-            let (wrong, to) = block_of_numbers::<I>(job.src.add(64 * block), prim, continues, &from);
-            *carry = to;
-            carry.next = block + 1;
-            if wrong != 0 {
-                scratch.suspect(block);
-            }
-        }
-    }
-}
-
-/// What is wrong with the numbers and words that `prim` covers, and how the block leaves the last one.
-///
-/// # Safety
-/// 64 + 16 bytes are readable at `src`.
-#[inline(always)]
-unsafe fn block_of_numbers<I: Isa>(
-    src: *const u8,
-    prim: u64,
-    continues: u64,
-    from: &Numbers,
-) -> (u64, Numbers) {
+unsafe fn wrong_numbers<I: Isa>(src: *const u8, mut prim: u64) -> u64 {
     // SAFETY: passed on.
-    unsafe {
-        let masks = I::numerals(I::load(src));
-        let mut starts = prim & !(prim << 1 | continues);
-        let tail = (1u64 << from.word) - 1;
-        let mut prim = prim & !tail;
-        let mut words = starts & !(masks.digit | masks.minus);
-        starts &= !words;
-        // The first one without a branch: most of these blocks have one or none.
-        let some = u64::from(words != 0);
-        let place = words.trailing_zeros() & 63;
-        let len = word_len(src.add(place as usize)) * some as u32;
-        let mut wrong = some & u64::from(len == 0);
-        prim &= !(((1u64 << len) - 1) << place);
-        let mut word = (place + len).saturating_sub(64);
-        words &= words.wrapping_sub(1);
-        while words != 0 {
-            let place = words.trailing_zeros();
-            let len = word_len(src.add(place as usize));
-            wrong |= u64::from(len == 0);
-            prim &= !(((1u64 << len) - 1) << place);
-            word = (place + len).saturating_sub(64);
-            words &= words - 1;
-        }
-        let digit = masks.digit & prim;
-        let (dot, e) = (masks.dot & prim, masks.exp & prim);
-        let (minus, plus) = (masks.minus & prim, masks.plus & prim);
-        let after_e = e << 1 | from.e;
-        let after_minus = (starts & minus) << 1 | from.minus;
-        let signs = after_e & (minus | plus);
-        let after_sign = signs << 1 | from.sign;
-        let after_dot = dot << 1 | from.dot;
-        // The first digits of the three parts; what must be a digit and is not is wrong.
-        let int = starts & digit | after_minus;
-        let exp = after_e & !signs | after_sign;
-        wrong |= (after_minus | after_dot | exp) & !digit;
-        let (int_end, int_out) = behind(int & digit, from.int, digit);
-        let (frac_end, frac_out) = behind(after_dot & digit, from.frac, digit);
-        let (_, exp_out) = behind(exp & digit, from.exp, digit);
-        wrong |= dot & !int_end;
-        wrong |= e & !(int_end | frac_end);
-        wrong |= minus & !(starts | after_e) | plus & !after_e;
-        wrong |= prim & !(digit | dot | e | minus | plus);
-        let zero = int & masks.zero & digit;
-        wrong |= (zero << 1 | from.zero) & digit;
-        // What the block's last byte asks of the next one.
-        let due = (dot | e | minus | plus) >> 63;
-        if due != 0 && !matches!(*src.add(64), b'0'..=b'9' | b'+' | b'-') {
-            wrong = 1;
-        }
-        let to = Numbers {
-            next: 0,
-            int: int_out,
-            frac: frac_out,
-            exp: exp_out,
-            dot: dot >> 63,
-            e: e >> 63,
-            sign: signs >> 63,
-            minus: (starts & minus) >> 63,
-            zero: zero >> 63,
-            word,
-        };
-        (wrong, to)
+    let masks = unsafe { I::numerals(I::load(src)) };
+    let mut starts = prim & !(prim << 1);
+    let mut wrong = 0;
+    let mut words = starts & !(masks.digit | masks.minus);
+    starts &= !words;
+    while words != 0 {
+        let place = words.trailing_zeros();
+        let len = (!(prim >> place)).trailing_zeros();
+        // SAFETY: the word ends within the 64 bytes.
+        wrong |= u64::from(!unsafe { is_word(src.add(place as usize), len) });
+        prim &= !(u64::MAX.checked_shr(64 - len).unwrap_or(0) << place);
+        words &= words - 1;
     }
+    let digit = masks.digit & prim;
+    let (dot, e) = (masks.dot & prim, masks.exp & prim);
+    let (minus, plus) = (masks.minus & prim, masks.plus & prim);
+    let (after_minus, after_e, after_dot) = ((starts & minus) << 1, e << 1, dot << 1);
+    let signs = after_e & (minus | plus);
+    // The first bytes of the three parts: what is no digit there is wrong.
+    let int = starts & !minus | after_minus;
+    let exp = after_e & !signs | signs << 1;
+    wrong |= (int | after_dot | exp) & !digit;
+    let behind = |first: u64| digit.wrapping_add(first & digit) & !digit;
+    let int_end = behind(int);
+    wrong |= dot & !int_end;
+    wrong |= e & !(int_end | behind(after_dot));
+    wrong |= minus & !(starts | after_e) | plus & !after_e;
+    wrong |= prim & !(digit | dot | e | minus | plus);
+    // A zero ends the integer.
+    wrong |= (int & masks.zero) << 1 & digit;
+    // A number that ends in the middle of what was begun.
+    wrong | (dot | e | minus | plus) >> 63
 }
 
-/// The places behind the runs of digits that begin at `first`, or go on at bit 0 if `carry` is 1; and whether
-/// the last run goes on in the next block.
-#[inline(always)]
-fn behind(first: u64, carry: u64, digit: u64) -> (u64, u64) {
-    let (sum, over) = digit.overflowing_add(first);
-    let (sum, over_too) = sum.overflowing_add(carry & digit);
-    (sum & !digit | carry & !digit, u64::from(over | over_too))
-}
-
-/// The length of the word at `at`, zero if it is none or not alone.
+/// Whether the `len` bytes at `at` are `true`, `false` or `null`.
 ///
 /// # Safety
-/// Six bytes are readable at `at`.
+/// They are readable.
 #[inline(always)]
-unsafe fn word_len(at: *const u8) -> u32 {
+unsafe fn is_word(at: *const u8, len: u32) -> bool {
+    if !matches!(len, 4 | 5) {
+        return false;
+    }
     // SAFETY: see above.
     unsafe {
         let first = u32::from_le_bytes(at.cast::<[u8; 4]>().read());
-        let four = first == u32::from_le_bytes(*b"true") || first == u32::from_le_bytes(*b"null");
-        let five = (first == u32::from_le_bytes(*b"fals")) & (*at.add(4) == b'e');
-        let len = u32::from(four) * 4 + u32::from(five) * 5;
-        // Of what may follow, the grammar refuses what must not.
-        len * u32::from(ENDS_WORD[usize::from(*at.add(len as usize))])
+        if len == 4 {
+            return first == u32::from_le_bytes(*b"true") || first == u32::from_le_bytes(*b"null");
+        }
+        first == u32::from_le_bytes(*b"fals") && *at.add(4) == b'e'
     }
 }
-
-/// Bytes that are not part of a number or word.
-const ENDS_WORD: [bool; 256] = {
-    let mut table = [false; 256];
-    let ends = b" \t\r\n,:{}[]\"";
-    let mut i = 0;
-    while i < ends.len() {
-        table[ends[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
 
 /// Checks the escapes of the blocks that have some.
 ///
@@ -192,7 +131,7 @@ const ENDS_WORD: [bool; 256] = {
 #[inline(always)]
 pub(crate) unsafe fn escapes<I: Isa>(job: &Job, low_half: &mut usize, scratch: &mut Scratch) {
     for block in each_block(scratch.escape_blocks) {
-        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
+        // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let escaped = *scratch.escapes.get_unchecked(block);
             let src = job.src.add(64 * block);
@@ -274,7 +213,7 @@ const HEX: [u8; 256] = {
 #[inline(always)]
 pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
     for block in each_block(scratch.high_blocks) {
-        // SAFETY: these blocks lie in the window, 16 bytes behind it are readable.
+        // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let src = job.src.add(64 * block);
             let sound = if block == 0 && !job.has_lead {

@@ -115,7 +115,7 @@ impl Fast<'_> {
         if left > TAIL_BYTES {
             // At least 64 bytes are left for the tail: the kernel may look ahead into them.
             job.blocks = ((left - 64) / 64).min(BLOCKS);
-            job.src = body[from..].as_ptr();
+            job.src = body.as_ptr().wrapping_add(from);
         } else {
             job.blocks = left / 64 + 1;
             let lead = from.min(LEAD_BYTES);
@@ -123,7 +123,7 @@ impl Fast<'_> {
             self.tail[LEAD_BYTES + left..LEAD_BYTES + 64 * job.blocks + AHEAD_BYTES].fill(b' ');
             // Whether the last line has its end or not, it ends here.
             self.tail[LEAD_BYTES + left] = b'\n';
-            job.src = self.tail[LEAD_BYTES..].as_ptr();
+            job.src = self.tail.as_ptr().wrapping_add(LEAD_BYTES);
         }
         // SAFETY: `Scanner::new` made sure of the processor. In the body: `blocks` blocks and 64 bytes more are
         // readable, and those before `from`. In the tail: all of its blocks and `AHEAD_BYTES`, as filled above.

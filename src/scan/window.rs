@@ -5,7 +5,7 @@
 //!
 //! Stage 1 has no branch that sound text ever takes: what a closer look may need is stored for every block, and
 //! which blocks need it is a bit shifted into a set.
-use crate::checks::{self, Numbers};
+use crate::checks;
 use crate::grammar::{self, Grammar};
 use crate::kernel::{Isa, Tokens};
 
@@ -13,8 +13,8 @@ use crate::kernel::{Isa, Tokens};
 /// cache.
 pub(crate) const BLOCKS: usize = 128;
 
-/// Bytes behind a window that must be readable: escapes look so far ahead.
-pub(crate) const AHEAD_BYTES: usize = 16;
+/// Bytes behind a window that must be readable: a number in its last block may be looked at with what follows.
+pub(crate) const AHEAD_BYTES: usize = 64;
 
 /// What is to be looked at.
 pub(crate) struct Job {
@@ -32,7 +32,8 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Carry {
     pub text: Text,
-    pub numbers: Numbers,
+    /// The window ended in, or just behind, a number or word.
+    pub number_open: bool,
     pub grammar: Grammar,
     /// Where the other half of a surrogate is due: bytes from the window's start to its `u`.
     pub low_half: usize,
@@ -45,10 +46,8 @@ pub(crate) struct Text {
     escape: u64,
     /// All ones: the next byte is inside a string.
     inside: u64,
-    /// 1: the byte before is one of a number or word …
+    /// 1: the byte before is one of a number or word.
     prim: u64,
-    /// … and, in bit 0, its block needs a closer look.
-    listed: u64,
 }
 
 /// What a window held. Made once, reused for ever.
@@ -56,10 +55,10 @@ pub(crate) struct Scratch {
     pub tokens: Tokens,
     /// Where tokens begin, block by block.
     pub starts: [u64; BLOCKS],
-    /// Which bytes belong to numbers and words, block by block.
-    pub prims: [u64; BLOCKS],
-    /// The byte before the window is one of them.
-    pub prim_before: u64,
+    /// Which bytes belong to numbers and words: of the block before the window, then block by block.
+    pub prims: [u64; BLOCKS + 2],
+    /// Blocks looked at.
+    pub blocks: usize,
     /// Which bytes follow a backslash in a string, block by block.
     pub escapes: [u64; BLOCKS],
     /// Line feeds outside strings, block by block.
@@ -104,8 +103,8 @@ impl Scratch {
         Scratch {
             tokens: Tokens([[0; 4]; BLOCKS * 2 + 16]),
             starts: [0; BLOCKS],
-            prims: [0; BLOCKS],
-            prim_before: 0,
+            prims: [0; BLOCKS + 2],
+            blocks: 0,
             escapes: [0; BLOCKS],
             feeds: [0; BLOCKS],
             prim_blocks: [0; BLOCKS / 64],
@@ -164,19 +163,20 @@ unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch:
         scratch.suspects = [0; BLOCKS / 64];
         scratch.done = job.blocks * 64;
         scratch.tokens.0[0] = [0; 4];
-        scratch.prim_before = carry.text.prim;
+        if carry.text.prim == 0 {
+            scratch.prims[0] = 0;
+            carry.number_open = false;
+        }
         let tokens = tokenize::<I, LINES>(job, &mut carry.text, scratch);
         if LINES {
             list_ends(scratch);
         }
-        checks::numbers::<I>(job, &mut carry.numbers, scratch);
+        checks::numbers::<I>(job, &mut carry.number_open, scratch);
         checks::escapes::<I>(job, &mut carry.low_half, scratch);
         checks::utf8::<I>(job, scratch);
         grammar::check::<I, LINES>(tokens, &mut carry.grammar, scratch);
         // Places that outlive the window count from the next one's start.
-        let text_ended = scratch.done != job.blocks * 64 || carry.text.prim == 0;
         carry.low_half = carry.low_half.wrapping_sub(scratch.done);
-        carry.numbers.leave(job.blocks, text_ended);
     }
 }
 
@@ -251,7 +251,7 @@ unsafe fn tokenize<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratc
         }
         sets.keep(group, block - first, scratch);
     }
-    scratch.breaks = breaks != 0;
+    (scratch.blocks, scratch.breaks) = (block, breaks != 0);
     *text = at;
     tokens
 }
@@ -308,13 +308,9 @@ unsafe fn step<I: Isa, const LINES: bool>(
             *breaks |= masks.control & !inside;
         }
         // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
-        let odd = (prim & !masks.digit)
-            | (prim_starts & masks.zero & (prim >> 1 | LAST))
-            | (prim & at.prim & at.listed);
-        *scratch.prims.get_unchecked_mut(block) = prim;
+        let odd = (prim & !masks.digit) | (prim_starts & masks.zero & (prim >> 1 | LAST));
+        *scratch.prims.get_unchecked_mut(block + 1) = prim;
         sets.prim = sets.prim << 1 | u64::from(odd != 0);
-        // The newest bit of the set; bit 0 is all that is looked at.
-        at.listed = sets.prim;
         at.prim = prim >> 63;
         *scratch.escapes.get_unchecked_mut(block) = escapes;
         sets.escape = sets.escape << 1 | u64::from(escapes != 0);
