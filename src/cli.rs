@@ -1,6 +1,6 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
 use crate::command::load::LoadArgs;
-use crate::command::segments::SegmentsArgs;
+use crate::command::segments::{SegmentsArgs, SegmentsCommand};
 use crate::config::{
     Origin,
     raw::{Given, KEYS, Key, Kind, Raw},
@@ -30,7 +30,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
     let matches = command().try_get_matches_from(args)?;
     match matches.subcommand() {
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
-        Some(("segments", given)) => SegmentsArgs::from_arg_matches(given).map(Command::Segments),
+        Some(("segments", given)) => segments_args(given).map(Command::Segments),
         Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
@@ -44,13 +44,32 @@ pub fn command() -> Clap {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
-        .subcommand(
-            SegmentsArgs::augment_args(Clap::new("segments")).about("List, print or verify what was stored"),
-        )
+        .subcommand(segments())
         .subcommand(
             LoadArgs::augment_args(Clap::new("load"))
                 .about("Put any HTTP or line server under load, and say what the figures are worth"),
         )
+}
+
+/// The settings of `serve` that `segments replay` takes too: those of its target, and the file they may stand in.
+fn is_for_replay(key: &&Key) -> bool {
+    key.name == "config" || key.name.starts_with("kafka.")
+}
+
+fn segments() -> Clap {
+    SegmentsArgs::augment_args(Clap::new("segments"))
+        .about("List, print, verify or replay what was stored")
+        .mut_subcommand("replay", |replay| replay.args(KEYS.iter().filter(is_for_replay).map(setting)))
+}
+
+fn segments_args(given: &ArgMatches) -> Result<SegmentsArgs, clap::Error> {
+    let mut args = SegmentsArgs::from_arg_matches(given)?;
+    if let (SegmentsCommand::Replay(replay), Some(("replay", given))) =
+        (&mut args.command, given.subcommand())
+    {
+        replay.settings = settings_of(given, KEYS.iter().filter(is_for_replay));
+    }
+    Ok(args)
 }
 
 fn serve() -> Clap {
@@ -60,29 +79,32 @@ fn serve() -> Clap {
     // The customary short name of the variable beside the one that follows from the key.
     let short = Arg::new(LOG_SHORT).long("log").env("RINGMILL_LOG").hide(true);
     let serve = Clap::new("serve").about(about).after_help(more).arg(short);
-    serve.args(KEYS.iter().map(|key| {
-        let help = match key.kind {
-            Kind::Switch => key.help.to_string(),
-            _ => format!("{} [default: {}]", key.help, key.default),
-        };
-        let arg = Arg::new(key.name)
-            .long(key.flag())
-            .env(key.env())
-            .value_name(key.value)
-            .help(help)
-            .hide_env_values(true);
-        match key.kind {
-            Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
-            Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
-            _ => arg,
-        }
-    }))
+    serve.args(KEYS.iter().map(setting))
 }
 
-/// The settings that flags or environment gave. An empty variable counts as not set.
-fn settings(matches: &ArgMatches) -> Raw {
+/// A setting as a flag.
+fn setting(key: &Key) -> Arg {
+    let help = match key.kind {
+        Kind::Switch => key.help.to_string(),
+        _ => format!("{} [default: {}]", key.help, key.default),
+    };
+    let arg = Arg::new(key.name)
+        .long(key.flag())
+        .env(key.env())
+        .value_name(key.value)
+        .help(help)
+        .hide_env_values(true);
+    match key.kind {
+        Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
+        Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        _ => arg,
+    }
+}
+
+/// Those of these settings that flags or environment gave. An empty variable counts as not set.
+fn settings_of(matches: &ArgMatches, keys: impl Iterator<Item = &'static Key>) -> Raw {
     let mut raw = Raw::default();
-    for key in KEYS {
+    for key in keys {
         let Some(values) = matches.get_many::<String>(key.name) else { continue };
         let texts: Vec<String> = values.map(|text| text.trim().to_string()).collect();
         let origin = match matches.value_source(key.name) {
@@ -92,6 +114,12 @@ fn settings(matches: &ArgMatches) -> Raw {
         };
         raw.set(key, Given { texts, origin });
     }
+    raw
+}
+
+/// The same of all of them, for `serve`.
+fn settings(matches: &ArgMatches) -> Raw {
+    let mut raw = settings_of(matches, KEYS.iter());
     if let (None, Some(level), Some(key)) = (
         raw.get("log_level"),
         matches.get_one::<String>(LOG_SHORT).filter(|level| !level.is_empty()),

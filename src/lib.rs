@@ -24,6 +24,7 @@ pub mod command;
 pub mod config;
 pub mod load;
 pub mod log;
+pub mod replay;
 pub mod shard;
 pub mod sink;
 pub mod sys;

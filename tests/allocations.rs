@@ -151,7 +151,9 @@ fn serve(plan: &Plan) -> Served {
         core: plan.cores.shards[0].core,
         listeners: listening.shards.remove(0),
         resume,
+        quarantine_first: resume.map(|resume| resume.next_quarantine),
         kafka,
+        spill: None,
         requests: keeper.as_ref().map(Keeper::requests),
     };
     let shard = shard::start(plan, assignment, mpsc::channel().0).unwrap();
@@ -384,8 +386,7 @@ fn nothing_is_allocated_in_the_steady_state() {
     let fake = Fake::start(Settings { nodes: 2, ..Settings::default() }.topic("events", 4));
     let brokers: Vec<_> = fake.addresses().iter().map(ToString::to_string).collect();
     for (driver, sink, per_request_max) in [
-        // A handful in all: what a link holds is made when its broker is first written to, which may be late.
-        ("uring", format!("kafka:{}/events", brokers.join(",")), 0.001),
+        ("uring", format!("kafka:{}/events", brokers.join(",")), 0.0),
         ("uring", "null".to_string(), 0.0),
         ("uring", format!("segments:{}", dir.join("uring").display()), 0.0),
         ("glommio", "null".to_string(), 8.0),

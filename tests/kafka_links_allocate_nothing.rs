@@ -90,6 +90,7 @@ fn nothing_is_allocated_for_a_batch_and_its_answer() {
         client_id: "test".into(),
         tls: None,
         sasl: None,
+        renews_secrets: false,
         produce_timeout_ms: 20_000,
     };
     let mut producer = Producer::new(Settings::new(1, 2, 1, 4, 7));

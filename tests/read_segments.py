@@ -8,6 +8,7 @@ read_segments.py --quarantine DIR   prints the quarantined entries as stored
 import hashlib, json, mmap, os, re, sys
 
 HEAD, QUARANTINE_HEAD, BLOCK = 384, 256, 4096
+PLAIN = re.compile(r'(?:[ !#$&-\[\]-~]|%(?:[01][0-9a-f]|2[25]|5c|7f|[89a-f][0-9a-f]))*')
 KEYS = "ringmill shard stream seq events bytes commit left time_ms file crc32c prev head".split()
 BYTE = [0] * 256
 for i in range(256):
@@ -44,7 +45,8 @@ def header(data, at):
         exact = json.dumps(h, separators=(",", ":")).encode().ljust(HEAD - 1) + b"\n"
     except ValueError:
         raise Bad("malformed header")
-    if list(h) != KEYS or exact != line:
+    keyed = KEYS[:3] + ["key"] + KEYS[3:]
+    if list(h) != (keyed if "key" in h else KEYS) or exact != line or not PLAIN.fullmatch(h.get("key", "")):
         raise Bad("malformed header")
     if crc32c(line[:line.index(b',"head"')]) != int(h["head"], 16):
         raise Bad("head checksum")

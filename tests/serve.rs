@@ -5,6 +5,8 @@ use common::{
     Client, PATIENCE, Random, Reply, Server, TempDir, cat, get, json, ndjson, post, read_by_stranger, run,
     segments, serve, serve_segments,
 };
+use ringmill_core::kafka::partition::keyed;
+use ringmill_kafka_kit::fake::{Fake, Settings};
 use serde_json::{Value, json as value};
 use std::{
     fs,
@@ -728,6 +730,82 @@ fn quarantine_holds_the_very_bytes() {
         assert!(found, "{} not in {}", String::from_utf8_lossy(bytes), String::from_utf8_lossy(&held));
     }
     assert_eq!(cat(&dir.join("data"), &[]), b"{\"good\":1}\n".repeat(bad.len()));
+}
+
+#[test]
+fn any_sink_keeps_what_is_refused_where_it_is_told() {
+    let dir = TempDir::new("quarantine-elsewhere");
+    let fake = Fake::start(Settings { nodes: 1, ..Settings::default() }.topic("events", 2));
+    let kafka = format!("kafka:{}/events", fake.addresses()[0]);
+    for sink in ["null", &*kafka] {
+        let kept = dir.join(&sink[..4]);
+        let mut command = serve();
+        command.args(["--sink", sink, "--quarantine"]).arg(&kept);
+        let server = Server::start(command);
+        let mut client = server.client();
+        for n in 0..3 {
+            let body = format!("{{\"good\":{n}}}\nnonsense {n}\n");
+            assert_counts(sink, &client.ask(&ndjson(&body)), 207, 1, 1);
+            assert_counts(sink, &client.ask(&ndjson(format!("[{n}]\n"))), 400, 0, 1);
+        }
+        eventually("all is counted", || {
+            server.metric("ringmill_events_quarantined_total") == 6.0
+                && server.metric("ringmill_events_stored_total") == 3.0
+        });
+        server.stop();
+        let held = String::from_utf8(cat(&kept, &["--quarantine"])).unwrap();
+        for n in 0..3 {
+            assert!(
+                held.contains(&format!("nonsense {n}\n")) && held.contains(&format!("\n[{n}]\n")),
+                "{held}"
+            );
+        }
+        assert_eq!(cat(&kept, &[]), b"", "{sink}: and no event beside them");
+    }
+}
+
+#[test]
+fn a_partition_without_a_leader_is_turned_away_alone() {
+    let fake = Fake::start(Settings { nodes: 2, ..Settings::default() }.topic("events", 2));
+    let brokers: Vec<_> = fake.addresses().iter().map(ToString::to_string).collect();
+    let mut command = serve();
+    command.args(["--sink", &format!("kafka:{}/events", brokers.join(","))]);
+    command.args(["--kafka-key", "/k", "--kafka-leader-wait-s", "300ms", "--kafka-batch-bytes", "64KiB"]);
+    let server = Server::start(command);
+    let [unled, led] = [0, 1].map(|wanted| {
+        let key = (0..).map(|n| format!("k{n}")).find(|key| keyed(key.as_bytes(), 2) == wanted).unwrap();
+        format!("{{\"k\":\"{key}\",\"x\":\"{}\"}}\n", "x".repeat(200))
+    });
+    let mut client = server.client();
+    for event in [&unled, &led] {
+        assert_counts("both are led", &client.ask(&ndjson(event)), 200, 1, 0);
+    }
+    fake.change(|cluster| cluster.lead("events", 0, -1));
+    fake.cut(1);
+    eventually("its partition is given up", || server.metric("ringmill_kafka_partition_forsaken") == 1.0);
+    let reply = client.ask(&ndjson(&unled));
+    assert_eq!((reply.status, &reply.json()["error"]), (503, &value!("no_leader")), "{}", reply.show());
+    assert!(reply.header("retry-after").is_some(), "{}", reply.show());
+    // Several batches' worth, all for the other one.
+    assert_counts("the other one", &client.ask(&ndjson(led.repeat(3000))), 200, 3000, 0);
+    fake.change(|cluster| cluster.lead("events", 0, 1));
+    eventually("its leader is back", || client.ask(&ndjson(&unled)).status == 200);
+    assert_eq!((fake.records("events", 0).len(), fake.records("events", 1).len()), (2, 3001));
+    assert_eq!(fake.complaints(), [""; 0]);
+    server.stop();
+}
+
+#[test]
+fn without_a_quarantine_segments_keep_only_what_is_good() {
+    let dir = TempDir::new("no-quarantine");
+    let mut command = serve_segments(&dir.join("data"));
+    command.args(["--quarantine", "none"]);
+    let server = Server::start(command);
+    assert_counts("one bad", &server.client().ask(&ndjson("nonsense\n{\"good\":1}\n")), 207, 1, 1);
+    assert_eq!(server.metric("ringmill_events_rejected_total"), 1.0);
+    server.stop();
+    assert_eq!(cat(&dir.join("data"), &["--quarantine"]), b"");
+    assert_eq!(cat(&dir.join("data"), &[]), b"{\"good\":1}\n");
 }
 
 #[test]

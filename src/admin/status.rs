@@ -41,8 +41,31 @@ struct Figures {
     /// Of the Kafka sink, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<BTreeMap<&'static str, u64>>,
+    /// Of its spill, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spill: Option<Spill>,
     stages_us: BTreeMap<&'static str, Times>,
     slowest: Vec<Slow>,
+}
+
+#[derive(Serialize)]
+struct Spill {
+    /// Where events go: `direct`, `spilling`, `returning`.
+    mode: &'static str,
+    /// Why the sink takes none.
+    reason: Option<&'static str>,
+    /// Since when; null when it is the sink that takes them.
+    since_ms: Option<u64>,
+    times: u64,
+    events: u64,
+    bytes: u64,
+    replayed_events: u64,
+    replayed_bytes: u64,
+    refused_events: u64,
+    waiting_events: u64,
+    waiting_bytes: u64,
+    /// When the oldest waiting event came.
+    oldest_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +138,7 @@ impl Figures {
             gauges: metrics.gauges.each().map(|(name, _, value)| (stem(name), value)).into(),
             books: Books { received: books.received, accounted: books.accounted, balanced: books.balanced() },
             kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
+            spill: metrics.spill.used.then(|| spill(&metrics.spill)),
             stages_us: STAGES.map(|stage| (stage.as_str(), times(&metrics.stages, stage))).into(),
             slowest: slowest(&metrics.slowest),
         }
@@ -145,6 +169,24 @@ fn kafka(kafka: &metrics::Kafka) -> BTreeMap<&'static str, u64> {
         ("events_possibly_written", figures.events_possibly_written),
         ("events_refused", figures.events_refused),
     ])
+}
+
+fn spill(figures: &metrics::SpillFigures) -> Spill {
+    let some = |ms: u64| (ms > 0).then_some(ms);
+    Spill {
+        mode: figures.mode,
+        reason: figures.why,
+        since_ms: some(figures.since_ms),
+        times: figures.begun,
+        events: figures.events,
+        bytes: figures.bytes,
+        replayed_events: figures.replayed_events,
+        replayed_bytes: figures.replayed_bytes,
+        refused_events: figures.refused_events,
+        waiting_events: figures.waiting_events,
+        waiting_bytes: figures.waiting_bytes,
+        oldest_ms: some(figures.oldest_ms),
+    }
 }
 
 fn stem(name: &'static str) -> &'static str {

@@ -1,5 +1,5 @@
 //! `--dry-run`: what `serve` would trip over on this machine, tried without leaving a trace.
-use super::plan::{Listen, Plan, Sink};
+use super::plan::{Listen, Plan, Quarantine, Sink};
 use crate::sink::kafka::tls::Tls;
 use std::{
     io::{self, Write},
@@ -35,8 +35,13 @@ pub fn failures(plan: &Plan) -> Vec<String> {
             failures.extend(socket(path).err());
         }
     }
-    if let Sink::Segments(dir) = &plan.sink {
-        failures.extend(directory(dir).err());
+    if let Some(dir) = plan.data_dir() {
+        let key = match (&plan.sink, &plan.quarantine) {
+            (Sink::Segments(_), _) => "sink",
+            (_, Quarantine::Dir(_)) => "quarantine",
+            _ => "spill",
+        };
+        failures.extend(directory(key, dir).err());
     }
     if let Some(kafka) = &plan.kafka {
         failures.extend(kafka.tls.as_ref().and_then(|tls| Tls::load(tls).err()));
@@ -74,8 +79,8 @@ fn socket(path: &Path) -> Result<(), String> {
 }
 
 /// The directory, or the nearest one above that exists, can be written to.
-fn directory(dir: &Path) -> Result<(), String> {
-    let fail = |why: String| format!("sink = segments:{}: {why}", dir.display());
+fn directory(key: &str, dir: &Path) -> Result<(), String> {
+    let fail = |why: String| format!("{key} = segments:{}: {why}", dir.display());
     for above in dir.ancestors() {
         let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
         match above.metadata() {

@@ -3,14 +3,14 @@ use super::{
     ConfigError, cores, kafka,
     machine::Machine,
     memory::{self, Fixed, KafkaSizes, Sizes, links_max},
-    plan::{Driver, Limits, Listen, Plan, SegmentLimits, Sink},
+    plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan},
     raw::Raw,
     read::{Reader, names},
     units,
 };
 use crate::{
     core::ack::Ack,
-    log,
+    log, replay,
     sys::limits::{self, Uring},
 };
 use std::{
@@ -40,6 +40,7 @@ impl Plan {
         let edges = Edges::read(&mut read);
         let (sink, ack) = sink_and_ack(&mut read);
         let kafka = kafka::read(&mut read, &sink, &mut warnings);
+        let spill = spill(&mut read, &sink);
         let cores = cores::decide(&mut read, machine);
         let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
         let poll = read.choice("poll", "auto", &["on", "off", "auto"]);
@@ -49,15 +50,20 @@ impl Plan {
             read.time("drain_timeout_s", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(30));
         let dry_run = read.switch("dry_run");
         let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()));
-        let connections_max =
-            connections(&mut read, machine, shards, edges.listeners() + links, &mut warnings);
+        // The replayer is a shard without connections, with links of its own.
+        let replays = if spill.is_some() { (FILES_PER_SHARD + links).div_ceil(shards) } else { 0 };
+        let beside = edges.listeners() + links + replays;
+        let connections_max = connections(&mut read, machine, shards, beside, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
         let limits = traffic(&mut read, &sizes);
-        let segments = segments(&mut read, &sizes);
+        let segments = segments(&mut read, &sizes, spill.is_some());
+        let quarantine = quarantine(&mut read, &sink, spill.is_some());
         let (driver, driver_why) = driver(&mut read, machine);
         sizes.glommio = driver == Driver::Glommio;
-        sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards);
+        sizes.executor_io_bytes = executor_io_bytes(&mut read, machine, shards + u64::from(spill.is_some()));
+        let replay_bytes = |kafka| replay::memory_bytes(kafka, sizes.executor_io_bytes);
+        sizes.replay_bytes = kafka.as_ref().filter(|_| spill.is_some()).map(replay_bytes);
         let sizes = fit(&mut read, sizes, machine, &mut warnings);
         let (Some(sizes), Some(cores), true) = (sizes, cores, read.errors.is_empty()) else {
             return Err(read.errors);
@@ -74,6 +80,7 @@ impl Plan {
             listen_lines: edges.listen_lines,
             admin: edges.admin,
             sink,
+            spill,
             ack,
             cores,
             driver,
@@ -87,6 +94,7 @@ impl Plan {
                 ..limits
             },
             segments,
+            quarantine,
             kafka,
             executor_io_bytes: sizes.executor_io_bytes,
             drain_timeout,
@@ -192,6 +200,26 @@ fn sink_and_ack(read: &mut Reader) -> (Sink, Ack) {
     (sink, ack.unwrap_or(Ack::Accepted))
 }
 
+/// Where events wait, if that is wanted and there is something to wait for.
+fn spill(read: &mut Reader, sink: &Sink) -> Option<SpillPlan> {
+    let dir = read.one("spill", "none", |text| match (text, text.strip_prefix("segments:")) {
+        ("none", _) => Ok(None),
+        (_, Some("")) => Err("no directory behind `segments:`".into()),
+        (_, Some(dir)) => Ok(Some(dir.into())),
+        _ => Err("not a spill; expected segments:DIR or none".into()),
+    });
+    let (least, most) = (Duration::from_millis(100), Duration::from_secs(3600));
+    let after = read.time("spill_after_ms", Duration::from_secs(1), least..=most);
+    let spill = dir.flatten().map(|dir| SpillPlan { dir, after });
+    if spill.is_some() && !matches!(sink, Sink::Kafka(_)) {
+        read.refuse("spill", format!("of use only with a Kafka sink; events go to {sink}"));
+    }
+    if spill.is_none() && read.raw.get("spill_after_ms").is_some() {
+        read.refuse("spill_after_ms", "of no use without a spill: give spill = segments:DIR".into());
+    }
+    spill
+}
+
 /// Connections of a shard: what was asked for, or what the descriptors bear beside its listeners and links.
 fn connections(
     read: &mut Reader,
@@ -233,6 +261,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         simd_json: read.choice("scanner", "exact", &["exact", "simd-json"]) == "simd-json",
         glommio: false,
         kafka: None,
+        replay_bytes: None,
     }
 }
 
@@ -256,10 +285,12 @@ fn traffic(read: &mut Reader, sizes: &Sizes) -> Limits {
     }
 }
 
-fn segments(read: &mut Reader, sizes: &Sizes) -> SegmentLimits {
+fn segments(read: &mut Reader, sizes: &Sizes, spill: bool) -> SegmentLimits {
     // A commit of the fullest arena must fit into one segment.
     let least = (sizes.arena_bytes() + BLOCK_BYTES).next_multiple_of(MIB);
-    let segment_bytes = read.bytes("segment_bytes", (256 * MIB).max(least), least..=SEGMENT_BYTES_MAX);
+    // Of a spill one file of each shard stays on disk, and its successor with it.
+    let usual = if spill { 64 * MIB } else { 256 * MIB };
+    let segment_bytes = read.bytes("segment_bytes", usual.max(least), least..=SEGMENT_BYTES_MAX);
     let segment_bytes = segment_bytes & !(BLOCK_BYTES - 1);
     let quarantine = 2 * memory::QUARANTINE_ARENA_BYTES..=SEGMENT_BYTES_MAX;
     let quarantine_bytes = read.bytes("quarantine_bytes", 64 * MIB, quarantine);
@@ -273,6 +304,15 @@ fn segments(read: &mut Reader, sizes: &Sizes) -> SegmentLimits {
         );
         read.refuse("retention_bytes", why);
     }
+    if spill {
+        for name in ["retention_bytes", "retention_age_s"] {
+            if read.raw.get(name).is_some() {
+                let why = "would delete events of the spill that are not with the sink yet: leave it out; what is \
+                           replayed is removed by itself";
+                read.refuse(name, why.into());
+            }
+        }
+    }
     let retention_age =
         read.time("retention_age_s", Duration::ZERO, Duration::ZERO..=Duration::from_secs(1 << 32));
     SegmentLimits {
@@ -280,6 +320,25 @@ fn segments(read: &mut Reader, sizes: &Sizes) -> SegmentLimits {
         quarantine_bytes: quarantine_bytes & !(BLOCK_BYTES - 1),
         retention_bytes: (retention_bytes != 0).then_some(retention_bytes),
         retention_age: (!retention_age.is_zero()).then_some(retention_age),
+    }
+}
+
+/// Where refused events are kept. Segments have a place for them; of other sinks somebody has to name one.
+fn quarantine(read: &mut Reader, sink: &Sink, spill: bool) -> Quarantine {
+    let beside = spill || matches!(sink, Sink::Segments(_));
+    match read.raw.text("quarantine") {
+        None if beside => Quarantine::Segments,
+        None | Some("none") => Quarantine::None,
+        Some("") => {
+            read.refuse("quarantine", "a directory or `none` is expected".into());
+            Quarantine::None
+        }
+        Some(_) if beside => {
+            let why = "segments, of the sink or the spill, have their quarantine beside them: leave it out, or say `none`";
+            read.refuse("quarantine", why.into());
+            Quarantine::Segments
+        }
+        Some(dir) => Quarantine::Dir(dir.into()),
     }
 }
 

@@ -166,6 +166,10 @@ fn each_refusal_names_key_value_bound_and_line() {
         ),
         ("drain_timeout_s = 31", "drain_timeout_s = 31 (a.toml line 1): at most 30s is allowed"),
         ("segment_bytes = \"1MiB\"", "segment_bytes = 1MiB (a.toml line 1): at least 10 MiB is needed"),
+        (
+            "quarantine = \"/q\"",
+            "quarantine = /q (a.toml line 1): segments, of the sink or the spill, have their quarantine beside them: leave it out, or say `none`",
+        ),
         ("quarantine_bytes = 5", "quarantine_bytes = 5 (a.toml line 1): at least 2 MiB is needed"),
         (
             "retention_bytes = \"1GiB\"",
@@ -260,5 +264,55 @@ fn the_printed_plan_names_everything() {
         ["http             127.0.0.1:8080\n", "shard 2          core 3 node 1 siblings 2\n", "  total "]
     {
         assert!(text.contains(needle), "{needle}\n{text}");
+    }
+}
+
+#[test]
+fn a_spill_stands_beside_kafka_only_and_is_counted() {
+    const KAFKA: &str = "cores = \"0\"\nsink = \"kafka:a:1/t\"\n";
+    let plan = derive(&format!("{KAFKA}spill = \"segments:/s\"\nspill_after_ms = \"3s\""));
+    let spill = plan.spill.as_ref().unwrap();
+    assert_eq!((spill.to_string().as_str(), spill.after), ("segments:/s", Duration::from_secs(3)));
+    assert_eq!(plan.segments_dir(), Some(std::path::Path::new("/s")));
+    assert_eq!((plan.ack, plan.segments.segment_bytes), (Ack::Replicated, 64 * MIB));
+    assert!(plan.to_string().contains("spill            segments:/s after 3 s, files of 64 MiB\n"), "{plan}");
+    let without = derive(KAFKA);
+    assert_eq!((without.spill.as_ref(), without.segments_dir()), (None, None));
+    let term = |plan: &Plan, name: &str| {
+        let terms = plan.memory.per_shard.iter().chain(&plan.memory.fixed);
+        terms.filter(|term| term.name == name).map(memory::Term::bytes).sum::<u64>()
+    };
+    assert_eq!((term(&plan, "spill arenas"), term(&without, "spill arenas")), (18 * MIB, 0));
+    assert!(term(&plan, "replayer") > 24 * MIB && term(&without, "replayer") == 0);
+    for (toml, why) in [
+        (
+            "spill = \"segments:/s\"".into(),
+            "spill = segments:/s (a.toml line 1): of use only with a Kafka sink; events go to segments:./data",
+        ),
+        (
+            "sink = \"null\"\nspill = \"segments:/s\"".into(),
+            "of use only with a Kafka sink; events go to null",
+        ),
+        (
+            format!("{KAFKA}spill = \"/s\""),
+            "spill = /s (a.toml line 3): not a spill; expected segments:DIR or none",
+        ),
+        (format!("{KAFKA}spill = \"segments:\""), "no directory behind `segments:`"),
+        (format!("{KAFKA}spill_after_ms = 500"), "of no use without a spill: give spill = segments:DIR"),
+        (
+            format!("{KAFKA}spill = \"segments:/s\"\nspill_after_ms = 5"),
+            "spill_after_ms = 5 (a.toml line 4):",
+        ),
+        (
+            format!("{KAFKA}spill = \"segments:/s\"\nretention_bytes = \"1GiB\""),
+            "would delete events of the spill that are not with the sink yet",
+        ),
+        (
+            format!("{KAFKA}spill = \"segments:/s\"\nretention_age_s = \"1h\""),
+            "would delete events of the spill",
+        ),
+    ] {
+        let found = refused(&toml, &machine());
+        assert!(found.contains(why), "{toml}: {found}");
     }
 }

@@ -18,8 +18,10 @@ use std::time::Duration;
 
 /// Addresses in a bootstrap list: more than anybody has use for.
 const BOOTSTRAP_MAX: usize = 64;
-/// Batches of one commit, so partitions that one commit may touch.
-const BATCHES_MAX: u32 = 1024;
+/// Partitions that one commit may touch.
+const TOUCHED_MAX: u32 = 1024;
+/// Bytes of the largest commit, for how many full batches it may have.
+const COMMIT_BYTES_MAX: u64 = 16 << 20;
 /// A password and the line end behind it.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
@@ -103,6 +105,8 @@ pub struct KafkaPlan {
     pub batch_bytes: u64,
     /// After which a batch is given up.
     pub delivery_timeout: Duration,
+    /// After which events of a partition without a leader are turned away.
+    pub leader_wait: Duration,
     /// After which a broker that does not answer is given up.
     pub request_timeout: Duration,
     /// How events without a key are spread.
@@ -132,7 +136,8 @@ impl KafkaPlan {
     pub fn arena(&self) -> ArenaLimits {
         ArenaLimits {
             partitions: self.partitions_max,
-            batches: BATCHES_MAX.min(self.partitions_max),
+            // Two batches in a row of one partition are longer together than one may be.
+            batches: TOUCHED_MAX.min(self.partitions_max) + (2 * COMMIT_BYTES_MAX / self.batch_bytes) as u32,
             batch_bytes: self.batch_bytes as usize,
             ..ArenaLimits::default()
         }
@@ -186,12 +191,13 @@ impl KafkaPlan {
         let headers = &self.headers;
         let own = usize::from(headers.stream.is_some()) + usize::from(headers.event_id.is_some());
         let records = format!("{key}, {time}, {} headers", own + headers.extra.len());
-        let [request, delivery] = [self.request_timeout, self.delivery_timeout].map(units::time);
+        let times = [self.request_timeout, self.delivery_timeout, self.leader_wait];
+        let [request, delivery, leader] = times.map(units::time);
         [
             ("kafka", format!("client {}, {tls}, {sasl}; topics {create}", self.client_id)),
             ("kafka records", records),
             ("kafka batches", batches),
-            ("kafka timeouts", format!("request {request}, delivery {delivery}")),
+            ("kafka timeouts", format!("request {request}, delivery {delivery}, leader {leader}")),
         ]
     }
 }
@@ -226,6 +232,7 @@ pub(super) fn read(read: &mut Reader, sink: &Sink, warnings: &mut Vec<String>) -
         codec: read.one("kafka.compression", "none", codec).unwrap_or_default(),
         batch_bytes,
         delivery_timeout,
+        leader_wait: read.time("kafka.leader_wait_s", 10 * second, second / 10..=3600 * second),
         request_timeout,
         spread: read
             .one("kafka.partitioner", "sticky", |text| spread(text, batch_bytes, partitions_max))

@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_the_list() {
         ("ringmill", Codec::None, 1_000_000)
     );
     assert_eq!((kafka.request_timeout.as_secs(), kafka.delivery_timeout.as_secs()), (30, 120));
-    assert_eq!(kafka.produce_timeout().as_secs(), 25);
+    assert_eq!((kafka.produce_timeout().as_secs(), kafka.leader_wait.as_secs()), (25, 10));
     assert_eq!((kafka.tls, kafka.sasl, kafka.create_topics), (None, None, false));
     assert_eq!((kafka.brokers_max, kafka.topics_max, kafka.partitions_max), (32, 1, 1024));
     assert!(matches!((kafka.key, kafka.time), (KeyFrom::None, TimeFrom::Arrival)));
@@ -58,7 +58,7 @@ fn the_defaults_are_those_of_the_list() {
 fn good_values_are_taken() {
     let plan = derive(
         "sink = \"kafka:a:1/t\"\nack = \"accepted\"\n[kafka]\nclient_id = \"me\"\ncompression = \"lz4\"\n\
-         batch_bytes = \"64k\"\nrequest_timeout_s = \"2s\"\ndelivery_timeout_s = 5\npartitioner = \"7\"\n\
+         batch_bytes = \"64k\"\nrequest_timeout_s = \"2s\"\ndelivery_timeout_s = 5\nleader_wait_s = \"300ms\"\npartitioner = \"7\"\n\
          key = \"/user/id\"\ntimestamp = \"/t\"\nheaders = [\"s={stream}\", \"a=b,c=d\"]\ncreate_topics = true\ntls = true\n\
          tls_ca = \"/ca\"\ntls_cert = \"/cert\"\ntls_key = \"/key\"\ntls_server_name = \"kafka\"\n\
          sasl = \"plain\"\nuser = \"alice\"\npassword_file = \"/secret\"\nbrokers_max = 3\npartitions_max = 8",
@@ -67,6 +67,7 @@ fn good_values_are_taken() {
     let kafka = plan.kafka.unwrap();
     assert_eq!((kafka.client_id.as_str(), kafka.codec, kafka.batch_bytes), ("me", Codec::Lz4, 64 << 10));
     assert_eq!(kafka.produce_timeout(), Duration::from_secs(1));
+    assert_eq!(kafka.leader_wait, Duration::from_millis(300));
     assert_eq!(kafka.spread, Spread::Explicit(7));
     assert!(matches!((&kafka.key, &kafka.time), (KeyFrom::Pointer(_), TimeFrom::Pointer(_))));
     let headers = &kafka.headers;

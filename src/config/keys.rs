@@ -32,6 +32,20 @@ pub const KEYS: &[Key] = &[
         "Where events go",
     ),
     key(
+        "spill",
+        Kind::Text,
+        "segments:DIR",
+        "none",
+        "While Kafka cannot be written to, keep events in DIR and bring them there later, in order",
+    ),
+    key(
+        "spill_after_ms",
+        Kind::Time("ms"),
+        "TIME",
+        "1s",
+        "Spill when nothing could be written for this long",
+    ),
+    key(
         "ack",
         Kind::Text,
         "LEVEL",
@@ -105,6 +119,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("retention_age_s", Kind::Time("s"), "TIME", "none", "Delete segments older than this; `0` never"),
     key(
+        "quarantine",
+        Kind::Text,
+        "DIR|none",
+        "beside the segments; none with other sinks",
+        "Keep refused events in this directory, with a sink that has none of its own; `none` keeps none",
+    ),
+    key(
         "quarantine_bytes",
         Kind::Bytes,
         "BYTES",
@@ -144,6 +165,13 @@ pub const KEYS: &[Key] = &[
         "TIME",
         "2m",
         "Give a batch up after this: its requests are told so",
+    ),
+    key(
+        "kafka.leader_wait_s",
+        Kind::Time("s"),
+        "TIME",
+        "10s",
+        "Turn events away whose partition has had no leader for this long, and give up those that wait for it",
     ),
     key(
         "kafka.request_timeout_s",

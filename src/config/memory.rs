@@ -75,7 +75,7 @@ const PRODUCER_BYTES: (u64, u64, u64) = (512, 256, 6 * KIB);
 const TOPIC_BYTES: u64 = KIB;
 /// What one link to a broker holds: the driver's receive buffer and addresses of a send, bytes that came and were
 /// not read, requests on their way.
-pub const LINK_BYTES: u64 = (16 + 2 + 64 + 16) * KIB;
+pub const LINK_BYTES: u64 = (16 + 2 + 64 + 48) * KIB;
 /// TLS on top: records on their way out, and rustls's buffers and keys.
 pub const LINK_TLS_BYTES: u64 = (256 + 128) * KIB;
 /// An answer about topics as it came and as it was read, for each partition and each broker. From above: three
@@ -175,6 +175,8 @@ pub struct Sizes {
     pub glommio: bool,
     /// The Kafka sink, if events go there.
     pub kafka: Option<KafkaSizes>,
+    /// Bytes of what brings spilled events there; `None`: none are spilled.
+    pub replay_bytes: Option<u64>,
 }
 
 impl Sizes {
@@ -213,6 +215,20 @@ impl Sizes {
         if let Some(kafka) = &self.kafka {
             per_shard.extend(kafka.terms(self.arena_bytes()));
         }
+        if self.replay_bytes.is_some() {
+            per_shard.push(term(
+                "spill arenas",
+                ARENAS,
+                self.arena_bytes(),
+                "events on their way to the spill",
+            ));
+            per_shard.push(term(
+                "spill quarantine",
+                ARENAS,
+                QUARANTINE_ARENA_BYTES,
+                "refused events beside them",
+            ));
+        }
         if self.simd_json {
             per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
         }
@@ -225,7 +241,10 @@ impl Sizes {
             ));
             per_shard.push(term("commit copy", 1, self.arena_bytes(), "glommio writes from its own buffers"));
         }
-        let fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
+        let mut fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
+        fixed.extend(
+            self.replay_bytes.map(|bytes| term("replayer", 1, bytes, "spilled events on their way back")),
+        );
         MemoryPlan { shards: self.shards, per_shard, fixed }
     }
 }
@@ -359,6 +378,7 @@ mod tests {
         simd_json: false,
         glommio: false,
         kafka: None,
+        replay_bytes: None,
     };
 
     #[test]

@@ -10,6 +10,7 @@ pub mod memory;
 pub mod plan;
 pub mod raw;
 mod read;
+pub mod replay;
 pub mod units;
 
 use std::{fmt, path::Path};
@@ -91,6 +92,11 @@ impl std::error::Error for ConfigError {}
 /// # Errors
 /// Everything that is wrong, so that it can be mended in one go.
 pub fn load(given: raw::Raw) -> Result<plan::Plan, Vec<ConfigError>> {
+    plan::Plan::derive(&with_file(given)?, &machine::Machine::read(Path::new("/")))
+}
+
+/// Lays `given` over the file that it names, if it names one.
+fn with_file(given: raw::Raw) -> Result<raw::Raw, Vec<ConfigError>> {
     let mut raw = raw::Raw::default();
     if let Some(path) = given.text("config") {
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -99,5 +105,5 @@ pub fn load(given: raw::Raw) -> Result<plan::Plan, Vec<ConfigError>> {
         })?;
         raw = raw::Raw::from_toml(&text, path)?;
     }
-    plan::Plan::derive(&raw.under(given), &machine::Machine::read(Path::new("/")))
+    Ok(raw.under(given))
 }

@@ -5,7 +5,12 @@
 use super::kafka::{Address, KafkaPlan};
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Where lines are taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +59,21 @@ impl fmt::Display for Sink {
             Sink::Segments(dir) => write!(out, "segments:{}", dir.display()),
             Sink::Kafka(address) => write!(out, "kafka:{address}"),
         }
+    }
+}
+
+/// Where events wait while the sink cannot be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillPlan {
+    /// Segment files under this directory.
+    pub dir: PathBuf,
+    /// For how long nothing must have been written.
+    pub after: Duration,
+}
+
+impl fmt::Display for SpillPlan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "segments:{}", self.dir.display())
     }
 }
 
@@ -106,6 +126,17 @@ pub struct Limits {
     pub lines_replies: bool,
 }
 
+/// Where refused events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Nowhere.
+    None,
+    /// Beside the segments.
+    Segments,
+    /// Under this directory, one folder a shard.
+    Dir(PathBuf),
+}
+
 /// Bounds of the segments sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentLimits {
@@ -132,6 +163,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Where events go.
     pub sink: Sink,
+    /// Where they wait while the sink cannot be written to.
+    pub spill: Option<SpillPlan>,
     /// The level when a request names none; never above the sink's highest.
     pub ack: Ack,
     /// Which cores do what.
@@ -150,6 +183,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Bounds of the segments sink.
     pub segments: SegmentLimits,
+    /// Where refused events are kept.
+    pub quarantine: Quarantine,
     /// The Kafka sink's settings, if it is the sink.
     pub kafka: Option<KafkaPlan>,
     /// I/O memory of a glommio executor in bytes, within `RLIMIT_MEMLOCK`.
@@ -167,6 +202,23 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Where segments are, be they the sink or its spill.
+    pub fn segments_dir(&self) -> Option<&Path> {
+        match (&self.sink, &self.spill) {
+            (Sink::Segments(dir), _) => Some(dir),
+            (_, Some(spill)) => Some(&spill.dir),
+            _ => None,
+        }
+    }
+
+    /// Where this server's files are: segments with their quarantine, or the quarantine alone.
+    pub fn data_dir(&self) -> Option<&Path> {
+        match &self.quarantine {
+            Quarantine::Dir(dir) => Some(dir),
+            _ => self.segments_dir(),
+        }
+    }
+
     /// The addresses for the ready line: separated by commas, `-` for none.
     pub fn join<T: fmt::Display>(addresses: impl IntoIterator<Item = T>) -> String {
         let texts: Vec<String> = addresses.into_iter().map(|address| address.to_string()).collect();
@@ -205,19 +257,32 @@ impl fmt::Display for Plan {
                 limits.batch_events_max
             ),
         )?;
+        if let Some(spill) = &self.spill {
+            let after = units::time(spill.after);
+            let each = units::bytes(self.segments.segment_bytes);
+            row("spill", format!("{spill} after {after}, files of {each}"))?;
+        }
         if let Sink::Segments(_) = self.sink {
             let keep = |kept: Option<String>| kept.unwrap_or("all".into());
             row(
                 "segments",
                 format!(
-                    "{} each, keep {} by size, {} by age; quarantine 2 x {} a shard",
+                    "{} each, keep {} by size, {} by age",
                     units::bytes(self.segments.segment_bytes),
                     keep(self.segments.retention_bytes.map(units::bytes)),
                     keep(self.segments.retention_age.map(units::time)),
-                    units::bytes(self.segments.quarantine_bytes),
                 ),
             )?;
         }
+        let files = format!("2 x {} a shard", units::bytes(self.segments.quarantine_bytes));
+        row(
+            "quarantine",
+            match &self.quarantine {
+                Quarantine::None => "none".into(),
+                Quarantine::Segments => format!("{files}, beside the segments"),
+                Quarantine::Dir(dir) => format!("{files}, in {}", dir.display()),
+            },
+        )?;
         if let Some(kafka) = &self.kafka {
             for (name, value) in kafka.rows() {
                 row(name, value)?;

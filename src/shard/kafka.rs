@@ -21,10 +21,9 @@ use crate::core::memory::Clock;
 use crate::core::sink::kafka::{KafkaSink, Settings};
 use crate::log;
 use crate::sink::kafka::resolve::Helpers;
-use crate::sink::kafka::sasl::Credentials;
-use crate::sink::kafka::tls::Tls;
+use crate::sink::kafka::secrets::{self, Secrets};
 use crate::sink::kafka::zstd::Zstd;
-use crate::sink::kafka::{Batches, LinkSettings, Links};
+use crate::sink::kafka::{Batches, LinkSettings, Links, Unsent};
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::Mapping;
 use std::hash::{BuildHasher, RandomState};
@@ -43,10 +42,10 @@ pub struct Setup {
     pub address: Address,
     /// How.
     pub plan: KafkaPlan,
-    /// TLS, if it is wanted.
-    pub tls: Option<Tls>,
-    /// Credentials, if they are wanted.
-    pub credentials: Option<Credentials>,
+    /// What was in the files at the start.
+    pub secrets: Secrets,
+    /// They are read anew for each connection.
+    pub renews_secrets: bool,
     /// Threads for what takes long.
     pub helpers: Helpers,
 }
@@ -57,11 +56,23 @@ impl Setup {
     /// # Errors
     /// A sentence that names the file.
     pub fn new(address: &Address, plan: &KafkaPlan) -> Result<Setup, String> {
+        let password = plan.sasl.clone().map(|sasl| {
+            let path = sasl.password_file.clone();
+            (path, Box::new(move || sasl.credentials()) as Box<_>)
+        });
+        let mut files = secrets::Files::new(plan.tls.clone(), password);
+        let secrets = files.read()?;
+        let read: Option<secrets::Read> = match secrets {
+            Secrets { tls: None, sasl: None } => None,
+            _ => Some(Box::new(move || files.read())),
+        };
+        let renews_secrets = read.is_some();
+        let helpers = Helpers::start(read);
         Ok(Setup {
             address: address.clone(),
-            tls: plan.tls.as_ref().map(Tls::load).transpose()?,
-            credentials: plan.sasl.as_ref().map(|sasl| sasl.credentials()).transpose()?,
-            helpers: Helpers::start().map_err(|error| format!("cannot start a thread for Kafka: {error}"))?,
+            secrets,
+            renews_secrets,
+            helpers: helpers.map_err(|error| format!("cannot start a thread for Kafka: {error}"))?,
             plan: plan.clone(),
         })
     }
@@ -80,6 +91,7 @@ impl Setup {
             [plan.brokers_max, plan.topics_max, plan.partitions_max].map(|max| max as usize);
         let producer = producer::Settings {
             delivery_timeout_ns: ns(plan.delivery_timeout),
+            leader_wait_ns: ns(plan.leader_wait),
             request_timeout_ns: ns(plan.request_timeout),
             allow_create: plan.create_topics,
             ..producer::Settings::new(bootstrap, brokers, topics, partitions, seed)
@@ -102,8 +114,9 @@ impl Setup {
         let settings = LinkSettings {
             brokers: self.address.brokers,
             client_id: self.plan.client_id.clone(),
-            tls: self.tls,
-            sasl: self.credentials,
+            tls: self.secrets.tls,
+            sasl: self.secrets.sasl,
+            renews_secrets: self.renews_secrets,
             produce_timeout_ms: self.plan.produce_timeout().as_millis() as i32,
         };
         Edge {
@@ -139,24 +152,22 @@ pub struct Edge {
 struct InFlight<'a>(Option<&'a mut RecordArena<Mapping>>);
 
 impl Batches for InFlight<'_> {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        if let Some(records) = &mut self.0 {
-            records.stamp(Slot(slot), stamp);
-        }
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(slot))
     }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.0.as_ref().map_or((&[], &[]), |records| records.batch_bytes(Slot(slot)))
+}
+
+impl Unsent for InFlight<'_> {
+    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
+        if let Some(records) = &mut self.0 {
+            records.stamp(slot, stamp);
+        }
     }
 }
 
 impl Batches for Core {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        if let Some(records) = self.upstream().and_then(|upstream| upstream.records) {
-            records.stamp(Slot(slot), stamp);
-        }
-    }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.upstream_batch(Slot(slot)).unwrap_or((&[], &[]))
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.upstream_batch(slot).unwrap_or((&[], &[]))
     }
 }
 

@@ -38,6 +38,12 @@ impl Logic for Shard {
         self.core.next_action()
     }
     fn run(&mut self) -> bool {
+        if let Some(feed) = &mut self.feed {
+            feed.step(&mut self.core);
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.step(&mut self.core);
+        }
         self.core.run()
     }
     fn next_io(&mut self) -> Option<Io<'_>> {
@@ -54,7 +60,8 @@ impl Logic for Shard {
     }
     fn deadline_ns(&self) -> Option<u64> {
         let links = self.kafka.as_ref().and_then(|kafka| kafka.deadline_ns());
-        self.core.deadline_ns().into_iter().chain(links).min()
+        let feed = self.feed.as_ref().and_then(|feed| feed.deadline_ns());
+        self.core.deadline_ns().into_iter().chain(links).chain(feed).min()
     }
     fn tick(&mut self) {
         self.core.tick();

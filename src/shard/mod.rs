@@ -3,17 +3,21 @@
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
 pub mod driver;
+pub mod host;
 pub mod kafka;
 pub mod listen;
 mod logic;
+pub mod spill;
 
 use crate::config::plan::{Driver, Limits, Plan};
 use crate::core::batch::policy::Policy;
-use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts};
+use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts, Waiting};
 use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
 use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
+use crate::core::sink::spill::Spilling;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
+use crate::replay::{chunk::Chunk, feed::Feed};
 use crate::sink::kafka::resolve::Solution;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
@@ -29,15 +33,42 @@ pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 pub struct Shard {
     core: Core,
     kafka: Option<kafka::Edge>,
+    /// Only of a shard that spills.
+    spill: Option<spill::Edge>,
+    /// Only of a shard that replays.
+    feed: Option<Box<Feed>>,
 }
 
 impl Shard {
+    /// Has it replay a chunk. Of no use to a shard that takes events from connections.
+    pub fn replay(&mut self, chunk: Chunk) {
+        if let Some(feed) = &mut self.feed {
+            feed.give(chunk);
+        }
+    }
+
+    /// Gives up what it replays and is not written yet; nothing is told of it. The last thing before it drains.
+    pub fn give_up_replay(&mut self) {
+        self.feed = None;
+        self.core.give_up_replay();
+    }
+
     /// Whether it takes events.
     ///
     /// # Errors
     /// Why not.
     pub fn ready(&self) -> Result<(), &'static str> {
         self.core.ready()
+    }
+
+    /// Every spilled event up to this one is replicated.
+    pub fn replicated(&mut self, through: u64) {
+        self.core.replicated(through);
+    }
+
+    /// What the replayer knows of the shard's events, for its figures.
+    pub fn note_waiting(&mut self, waiting: Waiting) {
+        self.core.note_waiting(waiting);
     }
 
     /// Its figures, up to date.
@@ -66,10 +97,14 @@ pub struct Assignment {
     pub core: usize,
     /// Its own listeners.
     pub listeners: Vec<Listener>,
-    /// Where its chain goes on; `None`: not into segments.
+    /// Where its chain goes on; `None`: no segments, neither as the sink nor as its spill.
     pub resume: Option<Resume>,
+    /// Number of the first quarantine file; `None`: refused events are not kept.
+    pub quarantine_first: Option<u64>,
     /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
     pub kafka: Option<kafka::Setup>,
+    /// What makes the segments a spill; `None`: they are the sink.
+    pub spill: Option<spill::Setup>,
     /// To the housekeeper.
     pub requests: Option<mpsc::Sender<(u32, Request)>>,
 }
@@ -123,15 +158,16 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let simd_json = plan.simd_json;
-    let Assignment { number, core, listeners, resume, kafka, requests } = assignment;
+    let Assignment { number, core, listeners, resume, kafka, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let sink = sink(number, &resume, &kafka)?;
+            let sink = sink(number, &resume, &kafka, &spill)?;
             let core = make(config, sink, simd_json)?;
-            let shard = Shard { core, kafka: kafka.map(|setup| setup.edge(mail)) };
+            let (kafka, spill) = (kafka.map(|setup| setup.edge(mail)), spill.map(|setup| setup.edge(number)));
+            let shard = Shard { core, kafka, spill, feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
@@ -155,9 +191,19 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
     }
 }
 
-fn sink(number: u32, resume: &Option<Resume>, kafka: &Option<kafka::Setup>) -> io::Result<AnySink> {
+fn sink(
+    number: u32,
+    resume: &Option<Resume>,
+    kafka: &Option<kafka::Setup>,
+    spill: &Option<spill::Setup>,
+) -> io::Result<AnySink> {
     Ok(match (resume, kafka) {
-        (Some(resume), _) => AnySink::Segments(SegmentSink::new(number, resume)),
+        (Some(resume), Some(setup)) => {
+            let main = AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?));
+            let spill = spill.as_ref().ok_or_else(|| io::Error::other("a spill without a replayer"))?;
+            AnySink::Spilling(Box::new(Spilling::new(main, spill.spill(number, resume))))
+        }
+        (Some(resume), None) => AnySink::Segments(SegmentSink::new(number, resume)),
         (None, Some(setup)) => AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)),
         (None, None) => AnySink::Null(NullSink),
     })
@@ -191,7 +237,6 @@ fn residence(bytes: usize) -> Residence {
 fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {
     let limits: &Limits = &plan.limits;
     let ns = |duration: std::time::Duration| duration.as_nanos() as u64;
-    let keeps = plan.segments.quarantine_bytes > 0;
     Config {
         shard: assignment.number,
         connections_max: limits.connections_max as usize,
@@ -206,7 +251,7 @@ fn engine_config(plan: &Plan, assignment: &Assignment) -> Config {
         },
         lines_replies: limits.lines_replies,
         shed_after_ns: ns(limits.shed_after),
-        quarantine_first: assignment.resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
+        quarantine_first: assignment.quarantine_first,
         timeouts: Timeouts {
             head_ns: ns(limits.head_timeout),
             idle_ns: ns(limits.idle_timeout),

@@ -45,6 +45,20 @@ impl Name {
     }
 }
 
+/// How far a shard's segments were replayed, in its directory.
+pub const CURSOR: &str = "replay.cursor";
+/// The next cursor while it is being written.
+pub const CURSOR_NEW: &str = "replay.cursor.tmp";
+/// Events that a replay's target refuses for good, in the shard's directory.
+pub const REFUSED: &str = "replay.refused";
+/// Held by whoever replays, beside the shards' directories.
+pub const REPLAY_LOCK: &str = "replay.lock";
+
+/// Whether a file of that name in a shard's directory is a replay's, and none of the server's business.
+pub fn is_replays(name: &str) -> bool {
+    matches!(name, CURSOR | CURSOR_NEW | REFUSED)
+}
+
 /// The directory of one shard.
 pub fn shard_dir(shard: u32) -> String {
     format!("shard-{shard:03}")
@@ -81,6 +95,7 @@ mod tests {
         ];
         for name in foreign {
             assert_eq!(Name::parse(name), None, "{name}");
+            assert!(!is_replays(name), "{name}");
         }
         assert_eq!(parse_shard_dir("shard-007"), Some(7));
         assert_eq!(parse_shard_dir("shard-1000"), Some(1000));

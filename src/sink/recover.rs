@@ -28,7 +28,7 @@ use ringmill_core::segment::quarantine::{Entry as Refused, QUARANTINE_HEADER_BYT
 use ringmill_core::segment::walk::{Chain, Commit, Damage, Depth, ReadAt, Step, Walker};
 use ringmill_core::sink::{FileKind, Resume};
 
-use super::name::Name;
+use super::name::{Name, is_replays};
 use super::volume::{Entry, Volume, VolumeFile, read_full_at, write_all_at};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -282,6 +282,9 @@ impl Found {
         for Entry { name, bytes, regular, .. } in
             volume.list().map_err(|e| io_error(volume, "list", "", e))?
         {
+            if regular && is_replays(&name) {
+                continue;
+            }
             let Some(ours) = Name::parse(&name).filter(|_| regular) else {
                 found.foreign.push(format!("{}: not a name that this server gives", volume.display(&name)));
                 continue;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ringmill_core::sink::Resume;
 
-use super::name::{parse_shard_dir, shard_dir};
+use super::name::{REPLAY_LOCK, parse_shard_dir, shard_dir};
 use super::recover::{Finding, RecoverError, Report, recover};
 use super::volume::{DirLock, FsVolume, lock, named};
 
@@ -198,7 +198,7 @@ fn foreign_or_shards(dir: &Path) -> Result<Vec<u32>, OpenError> {
         match parse_shard_dir(&name) {
             Some(shard) if is_dir => shards.push(shard),
             // The second is what a file system of its own has at its top.
-            _ if name == "lock" && !is_dir || name == "lost+found" && is_dir => {}
+            _ if (name == "lock" || name == REPLAY_LOCK) && !is_dir || name == "lost+found" && is_dir => {}
             _ => return Err(OpenError::Foreign { dir: dir.to_path_buf(), name }),
         }
     }

@@ -205,20 +205,30 @@ impl VolumeFile for File {
 #[derive(Debug)]
 pub struct DirLock(#[allow(dead_code, reason = "held, not used")] File);
 
-/// Takes `dir/lock`. `Ok(None)` when another process has it.
+/// Takes `dir/lock`, which says that a server writes there. `Ok(None)` when another process has it.
+///
+/// # Errors
+/// When the file cannot be made or locked.
 pub fn lock(dir: &Path) -> io::Result<Option<DirLock>> {
-    let path = dir.join("lock");
+    lock_file(&dir.join("lock"))
+}
+
+/// Takes a lock file, made if it is not there. `Ok(None)` when another process, or this one, has it.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn lock_file(path: &Path) -> io::Result<Option<DirLock>> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o640)
-        .open(&path)
-        .map_err(|e| named(&path, e))?;
+        .open(path)
+        .map_err(|e| named(path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(DirLock(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(e)) => Err(named(&path, e)),
+        Err(TryLockError::Error(e)) => Err(named(path, e)),
     }
 }
 

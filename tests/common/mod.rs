@@ -92,7 +92,7 @@ pub fn serve_segments(dir: &Path) -> Command {
 pub struct Server {
     child: Child,
     ready: String,
-    stdout: mpsc::Receiver<String>,
+    stdout: Mutex<mpsc::Receiver<String>>,
     stderr: Arc<Mutex<String>>,
 }
 
@@ -111,8 +111,8 @@ impl Server {
                 *log.lock().unwrap() += &(line + "\n");
             }
         });
-        let mut server = Server { child, ready: String::new(), stdout, stderr };
-        match server.stdout.recv_timeout(PATIENCE) {
+        let mut server = Server { child, ready: String::new(), stdout: Mutex::new(stdout), stderr };
+        match server.stdout.get_mut().unwrap().recv_timeout(PATIENCE) {
             Ok(line) => server.ready = line,
             Err(why) => {
                 thread::sleep(Duration::from_millis(50));
@@ -162,7 +162,7 @@ impl Server {
 
     /// What it printed on standard output after the ready line.
     pub fn further_output(&self) -> Vec<String> {
-        self.stdout.try_iter().collect()
+        self.stdout.lock().unwrap().try_iter().collect()
     }
 
     /// The process's id.

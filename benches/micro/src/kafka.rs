@@ -6,7 +6,7 @@ use crate::Work;
 use ringmill_core::kafka::arena::{ArenaLimits, RecordArena};
 use ringmill_core::kafka::batch::Stamp;
 use ringmill_core::kafka::compress::{Compress, Lz4};
-use ringmill_core::kafka::partition::{Partitioner, Spread};
+use ringmill_core::kafka::partition::{Fitness, Partitioner, Spread};
 use ringmill_core::kafka::produce::{ProduceBatch, ProduceFrame, ProduceHead, TopicRef};
 use std::hint::black_box;
 
@@ -31,7 +31,8 @@ fn arena() -> RecordArena<Vec<u8>> {
 fn append(arena: &mut RecordArena<Vec<u8>>, partitioner: &mut Partitioner, events: &[Vec<u8>], keyed: bool) {
     for (event, now_ms) in events.iter().zip(NOW_MS..) {
         let key = keyed.then_some(&event[..8]);
-        let partition = partitioner.choose(key, event.len(), PARTITIONS, |_| true).expect("there are some");
+        let partition =
+            partitioner.choose(key, event.len(), PARTITIONS, |_| Fitness::Fit).expect("there are some");
         arena
             .append(partition, key, &[], now_ms, black_box(event), false)
             .expect("the arena is large enough");

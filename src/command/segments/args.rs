@@ -1,16 +1,17 @@
 //! `ringmill segments …` as typed.
+use crate::config::raw::Raw;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 /// What to do with a directory of segments.
 #[derive(Clone, Debug, Args)]
 pub struct SegmentsArgs {
-    /// `ls`, `cat` or `verify`.
+    /// `ls`, `cat`, `verify` or `replay`.
     #[command(subcommand)]
     pub command: SegmentsCommand,
 }
 
-/// The commands over segments. All of them only read, also while a server writes.
+/// The commands over segments. They only read, also while a server writes; `replay` keeps a cursor beside them.
 #[derive(Clone, Debug, Subcommand)]
 pub enum SegmentsCommand {
     /// List the segments of each shard: events, sequence numbers, times, state
@@ -19,6 +20,8 @@ pub enum SegmentsCommand {
     Cat(CatArgs),
     /// Check every byte of every segment, or what one receipt promised
     Verify(VerifyArgs),
+    /// Send stored events to Kafka, in order, from where the last replay left off
+    Replay(Box<ReplayArgs>),
 }
 
 /// `segments ls`
@@ -64,6 +67,40 @@ pub struct VerifyArgs {
     /// Say instead whether what this receipt promised is there; a whole reply will do too
     #[arg(long, value_name = "JSON")]
     pub receipt: Option<String>,
+}
+
+/// `segments replay`
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// Directory of segments, as in `--sink segments:DIR`
+    pub dir: PathBuf,
+    /// Where to: kafka:HOST:PORT[,HOST:PORT…]/TOPIC, as `serve --sink` takes it
+    #[arg(long, value_name = "SINK")]
+    pub to: String,
+    /// Only this shard
+    #[arg(long, value_name = "N")]
+    pub shard: Option<u32>,
+    /// Only this stream
+    #[arg(long, value_name = "S", value_parser = stream)]
+    pub stream: Option<String>,
+    /// Only events with at least this sequence number, in each shard
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// Events a second at most, such as 50k
+    #[arg(long, value_name = "N")]
+    pub rate: Option<String>,
+    /// Begin anew, whatever was replayed before
+    #[arg(long)]
+    pub restart: bool,
+    /// Go on where the last replay left off, though it names another target: the same cluster by another name
+    #[arg(long, conflicts_with = "restart")]
+    pub adopt: bool,
+    /// How sockets are driven: uring, glommio or auto
+    #[arg(long, value_name = "DRIVER", default_value = "auto", value_parser = ["uring", "glommio", "auto"])]
+    pub driver: String,
+    /// The settings of the Kafka sink, as `serve` takes them.
+    #[arg(skip)]
+    pub settings: Raw,
 }
 
 fn stream(text: &str) -> Result<String, String> {

@@ -223,7 +223,7 @@ fn segment_steps<B>(
 }
 
 /// The first header of the next segment that has one.
-fn following(later: &[Segment]) -> Option<ringmill_core::segment::Header> {
+pub fn following(later: &[Segment]) -> Option<ringmill_core::segment::Header> {
     for segment in later {
         match front(&mut Source::open(&segment.path).ok()?).ok()? {
             Front::Header(header) => return Some(header),

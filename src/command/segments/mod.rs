@@ -1,4 +1,4 @@
-//! `ringmill segments ls | cat | verify DIR`: reads what was stored, beside a running server or without one.
+//! `ringmill segments ls | cat | verify | replay DIR`: what was stored, beside a running server or without one.
 //!
 //! Everything streams: memory is a window of a file, whatever the directory's size.
 //! The format and what is sound is decided in [`ringmill_core::segment`]; here are files, lines and exit codes.
@@ -6,6 +6,7 @@ pub mod args;
 mod cat;
 pub mod directory;
 mod ls;
+mod replay;
 mod verify;
 
 pub use args::{SegmentsArgs, SegmentsCommand};
@@ -27,6 +28,7 @@ pub fn run_to(args: &SegmentsArgs, out: impl Write) -> u8 {
         SegmentsCommand::Ls(args) => ls::ls(args, out),
         SegmentsCommand::Cat(args) => cat::cat(args, out),
         SegmentsCommand::Verify(args) => verify::verify(args, out),
+        SegmentsCommand::Replay(args) => replay::replay(args, out),
     };
     match done {
         Ok(0) | Err(Stop::Unread) => 0,
@@ -72,7 +74,8 @@ fn complain(line: &str) {
     eprintln!("ringmill segments: {line}");
 }
 
-fn damage_line(name: &str, damage: &Damage) -> String {
+/// A damaged range in one line.
+pub fn damage_line(name: &str, damage: &Damage) -> String {
     let Damage { range, lost, why } = damage;
     let place = if range.is_empty() {
         format!("at byte {}", range.start)
@@ -87,7 +90,8 @@ fn damage_line(name: &str, damage: &Damage) -> String {
     format!("damaged: {name} {place}{lost}: {why}")
 }
 
-fn tail_line(name: &str, range: &Range<u64>, why: &Why) -> String {
+/// An unfinished end in one line.
+pub fn tail_line(name: &str, range: &Range<u64>, why: &Why) -> String {
     let Range { start, end } = range;
     format!(
         "damaged: {name} bytes {start}..{end}, its last commit: {why}; unless the server died while it wrote this, \

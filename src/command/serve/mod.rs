@@ -3,12 +3,14 @@
 //! What can fail is tried in the order in which an operator mends it: addresses, data directory, cores.
 //! Nothing is decided about events here.
 mod signals;
+mod spill;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
 use crate::config::kafka::KafkaPlan;
-use crate::config::plan::{Driver, Plan, Sink};
+use crate::config::plan::{Driver, Plan, Quarantine, Sink};
 use crate::core::sink::Resume;
 use crate::log;
+use crate::replay;
 use crate::shard::{self, Assignment, Handle, Running, kafka::Setup, listen::Listening};
 use crate::sink::keeper::{Keeper, Options};
 use crate::sink::store::Store;
@@ -46,20 +48,25 @@ fn serve(plan: &Plan) -> Result<(), String> {
     log_placement(plan);
 
     let handles: Arc<OnceLock<Vec<Handle>>> = Arc::default();
+    let replayer = spill::start(plan, store.as_ref(), kafka.as_ref(), handles.clone())?;
     let (resumes, volumes, _lock) = take_apart(store);
     let keeper = volumes.map(|volumes| start_keeper(plan, volumes, handles.clone())).transpose()?;
     let Listening { shards: listeners, http, lines, paths } = listening;
     let wake = Wake::new();
-    let shards = start_shards(plan, listeners, (&resumes, kafka.as_ref()), keeper.as_ref(), &wake)?;
+    let shards =
+        start_shards(plan, listeners, (&resumes, kafka.as_ref(), replayer.as_ref()), keeper.as_ref(), &wake)?;
     let ways: Vec<Handle> = shards.iter().map(|shard| shard.handle.clone()).collect();
     let _ = handles.set(ways.clone());
-    let admin = admin.map(|bound| start_admin(plan, bound, &ways)).transpose()?;
+    let admin = admin.map(|bound| start_admin(plan, bound, &ways, replayer.as_ref())).transpose()?;
     wake.watch_signals().map_err(|error| format!("cannot watch for signals: {error}"))?;
 
     wait_until_ready(plan, &ways);
     announce(plan, &http, &lines, admin.as_ref());
     let ended = wake.wait();
     let result = drain(plan, &ways, shards, ended);
+    if let Some(replayer) = replayer {
+        replayer.stop(spill::STOP_WITHIN);
+    }
     if let Some(admin) = admin {
         let _ = admin.stop();
     }
@@ -71,7 +78,7 @@ fn serve(plan: &Plan) -> Result<(), String> {
 }
 
 fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
-    let Sink::Segments(dir) = &plan.sink else { return Ok(None) };
+    let Some(dir) = plan.data_dir() else { return Ok(None) };
     let started = Instant::now();
     let store = Store::open(dir, plan.cores.shards.len() as u32).map_err(|error| error.to_string())?;
     for (warning, line) in store.report() {
@@ -154,18 +161,22 @@ fn start_keeper(
 fn start_shards(
     plan: &Plan,
     listeners: Vec<Vec<shard::driver::Listener>>,
-    (resumes, kafka): (&[Resume], Option<&Setup>),
+    (resumes, kafka, replayer): (&[Resume], Option<&Setup>, Option<&replay::Handle>),
     keeper: Option<&Keeper>,
     wake: &Wake,
 ) -> Result<Vec<Running>, String> {
     let mut shards = Vec::new();
+    let spills = replayer.map_or(Vec::new(), |replayer| spill::setups(plan, replayer));
     for (number, (core, listeners)) in plan.cores.shards.iter().zip(listeners).enumerate() {
+        let (resume, keeps) = (resumes.get(number).copied(), plan.quarantine != Quarantine::None);
         let assignment = Assignment {
             number: number as u32,
             core: core.core,
             listeners,
-            resume: resumes.get(number).copied(),
+            resume: resume.filter(|_| plan.segments_dir().is_some()),
+            quarantine_first: resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
             kafka: kafka.cloned(),
+            spill: spills.get(number).cloned(),
             requests: keeper.map(Keeper::requests),
         };
         let running = shard::start(plan, assignment, wake.shard_ends())
@@ -179,21 +190,33 @@ struct Port {
     number: u32,
     core: u32,
     handle: Handle,
+    replayer: Option<replay::Handle>,
 }
 
 impl ShardPort for Port {
     fn ask(&self, ask: Ask) {
         let (number, core) = (self.number, self.core);
+        // Here, not on the shard's thread: it takes a lock.
+        let waiting = self.replayer.as_ref().and_then(|replayer| spill::waiting(replayer, number));
         self.handle.ask(move |shard| {
+            if let Some(waiting) = waiting {
+                shard.note_waiting(waiting);
+            }
             let ready = shard.ready();
             ask.answer(number, Some(core), ready, shard.metrics());
         });
     }
 }
 
-fn start_admin(plan: &Plan, bound: admin::Bound, ways: &[Handle]) -> Result<Admin, String> {
+fn start_admin(
+    plan: &Plan,
+    bound: admin::Bound,
+    ways: &[Handle],
+    replayer: Option<&replay::Handle>,
+) -> Result<Admin, String> {
     let ports = ways.iter().zip(&plan.cores.shards).enumerate().map(|(number, (handle, core))| {
-        let port = Port { number: number as u32, core: core.core as u32, handle: handle.clone() };
+        let (number, core, handle) = (number as u32, core.core as u32, handle.clone());
+        let port = Port { number, core, handle, replayer: replayer.cloned() };
         Box::new(port) as Box<dyn ShardPort>
     });
     let mut config = BTreeMap::from([
@@ -202,6 +225,7 @@ fn start_admin(plan: &Plan, bound: admin::Bound, ways: &[Handle]) -> Result<Admi
         ("driver".into(), plan.driver.to_string()),
         ("listen".into(), Plan::join(&plan.listen)),
     ]);
+    config.extend(plan.spill.iter().map(|spill| ("spill".into(), spill.to_string())));
     config.extend(plan.kafka.iter().flat_map(KafkaPlan::rows).map(|(name, text)| (name.into(), text)));
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION").into(),

@@ -2,7 +2,8 @@
 //!
 //! Every batch has a ticket, rising by one. A reply waits for a (ticket, level) pair, and an acknowledgement
 //! is one comparison with the watermark of that level. Batches settle in order, one in flight at a time, so
-//! a watermark never has gaps; a batch that failed is the one exception, and it is named.
+//! a watermark never has gaps; a batch that failed is the one exception, and it is named. So is one that later
+//! ones overtake, because it is with another sink than they are ([`Ledger::hold`]).
 
 use crate::ack::Ack;
 
@@ -27,6 +28,8 @@ pub struct Ledger {
     written: Ticket,
     durable: Ticket,
     failed: Ticket,
+    /// Overtaken: it waits whatever the watermarks say.
+    held: Ticket,
 }
 
 impl Default for Ledger {
@@ -38,7 +41,7 @@ impl Default for Ledger {
 impl Ledger {
     /// A ledger whose first open batch has ticket 1.
     pub const fn new() -> Ledger {
-        Ledger { open: 1, written: 0, durable: 0, failed: 0 }
+        Ledger { open: 1, written: 0, durable: 0, failed: 0, held: 0 }
     }
 
     /// Ticket of the batch that is filling.
@@ -50,6 +53,29 @@ impl Ledger {
     pub fn seal(&mut self) -> Ticket {
         self.open += 1;
         self.open - 1
+    }
+
+    /// Later batches may settle before `ticket` from now on, until [`Ledger::release`]. One at a time.
+    pub fn hold(&mut self, ticket: Ticket) {
+        debug_assert!(self.held == 0 && ticket < self.open, "one is overtaken at a time");
+        self.held = ticket;
+    }
+
+    /// `ticket` is about to settle; nothing happens if it was not held.
+    pub fn release(&mut self, ticket: Ticket) {
+        if self.held == ticket {
+            self.held = 0;
+        }
+    }
+
+    /// Whether `ticket` is overtaken.
+    pub fn is_held(&self, ticket: Ticket) -> bool {
+        self.held != 0 && self.held == ticket
+    }
+
+    /// Whether a batch is overtaken.
+    pub fn holds(&self) -> bool {
+        self.held != 0
     }
 
     /// All writes of `ticket` completed.
@@ -79,7 +105,7 @@ impl Ledger {
             Ack::Written => self.written,
             Ack::Durable | Ack::Replicated => self.durable,
         };
-        match ticket <= reached {
+        match ticket <= reached && (ticket != self.held || ticket == 0) {
             false => Standing::Waiting,
             true if ticket != 0 && ticket == self.failed => Standing::Failed,
             true => Standing::Reached,
@@ -116,5 +142,26 @@ mod tests {
         ledger.settle_durable(good);
         assert_eq!(ledger.standing(good, Ack::Durable), Standing::Reached);
         assert_eq!(ledger.standing(0, Ack::Durable), Standing::Reached);
+    }
+
+    #[test]
+    fn a_held_batch_waits_while_later_ones_settle_or_fail() {
+        let mut ledger = Ledger::new();
+        let (held, failed, good) = (ledger.seal(), ledger.seal(), ledger.seal());
+        ledger.hold(held);
+        ledger.settle_failed(failed);
+        assert_eq!(ledger.standing(failed, Ack::Durable), Standing::Failed);
+        ledger.settle_written(good);
+        ledger.settle_durable(good);
+        assert_eq!(ledger.standing(good, Ack::Durable), Standing::Reached);
+        for level in [Ack::Written, Ack::Durable, Ack::Replicated] {
+            assert_eq!(ledger.standing(held, level), Standing::Waiting);
+        }
+        assert_eq!(ledger.standing(0, Ack::Durable), Standing::Reached, "who waits for nothing");
+        assert!(ledger.holds());
+        ledger.release(good);
+        assert_eq!(ledger.standing(held, Ack::Replicated), Standing::Waiting);
+        ledger.release(held);
+        assert_eq!((ledger.standing(held, Ack::Replicated), ledger.holds()), (Standing::Reached, false));
     }
 }

@@ -19,6 +19,7 @@ pub mod store;
 
 use crate::memory::Memory;
 use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName, crc32c};
+use crate::segment::key::RunKey;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -29,10 +30,12 @@ pub const RUNS_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Contiguous events of one stream, behind one header.
+/// Contiguous events of one stream and key, behind one header.
 #[derive(Clone, Debug)]
 pub struct Run {
     stream: StreamName,
+    /// Length of the key, which stands where the header will be written.
+    key: Option<u8>,
     /// Where the header stands; the events follow it.
     at: usize,
     end: usize,
@@ -151,6 +154,9 @@ impl<M: Memory> Batch<M> {
 
     /// Copies one event in, followed by a line end. With `breaks`, raw line breaks between its tokens
     /// become spaces, so that it stays one line of the same length.
+    ///
+    /// # Errors
+    /// There is no room for it.
     pub fn append(
         &mut self,
         stream: &StreamName,
@@ -158,7 +164,23 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
-        let same = self.runs.last().is_some_and(|run| run.stream == *stream);
+        self.append_keyed(stream, None, event, breaks, now_ns)
+    }
+
+    /// The same for an event with a key, which must fit into its header: see [`RunKey::fits`].
+    ///
+    /// # Errors
+    /// There is no room for it.
+    #[inline]
+    pub fn append_keyed(
+        &mut self,
+        stream: &StreamName,
+        key: Option<&[u8]>,
+        event: &[u8],
+        breaks: bool,
+        now_ns: u64,
+    ) -> Result<(), Full> {
+        let same = self.runs.last().is_some_and(|run| run.stream == *stream && self.key_of(run) == key);
         let header = if same { 0 } else { HEADER_BYTES };
         if self.len + header + event.len() + 1 > self.capacity() || (!same && self.runs.len() == RUNS_MAX) {
             return Err(Full);
@@ -167,9 +189,7 @@ impl<M: Memory> Batch<M> {
             self.opened_ns = now_ns;
         }
         if !same {
-            let (at, first) = (self.len, self.events);
-            self.runs.push(Run { stream: *stream, at, end: at + header, first, events: 0, hash: Hash::ZERO });
-            self.len += header;
+            self.begin_run(stream, key);
         }
         let to = &mut self.arena.bytes_mut()[self.len..self.len + event.len() + 1];
         let (line, end) = to.split_at_mut(event.len());
@@ -187,6 +207,23 @@ impl<M: Memory> Batch<M> {
         Ok(())
     }
 
+    fn key_of(&self, run: &Run) -> Option<&[u8]> {
+        run.key.map(|len| &self.arena.bytes()[run.at..run.at + usize::from(len)])
+    }
+
+    fn begin_run(&mut self, stream: &StreamName, key: Option<&[u8]>) {
+        let (at, first) = (self.len, self.events);
+        let key = key.map(|key| {
+            debug_assert!(key.len() <= RunKey::BYTES_MAX, "no header holds it");
+            let len = key.len().min(RunKey::BYTES_MAX);
+            self.arena.bytes_mut()[at..at + len].copy_from_slice(&key[..len]);
+            len as u8
+        });
+        let end = at + HEADER_BYTES;
+        self.runs.push(Run { stream: *stream, key, at, end, first, events: 0, hash: Hash::ZERO });
+        self.len = end;
+    }
+
     /// Writes the headers and the padding. Returns the hash of the last header and the length to write.
     pub fn seal(&mut self, seal: &Seal) -> (Hash, usize) {
         let mut prev = seal.prev;
@@ -197,6 +234,7 @@ impl<M: Memory> Batch<M> {
             let header = Header {
                 shard: seal.shard,
                 stream: run.stream,
+                key: run.key.and_then(|len| RunKey::new(&arena[run.at..run.at + usize::from(len)])),
                 seq: seal.seq + u64::from(run.first),
                 events: run.events,
                 bytes: body.len() as u32,

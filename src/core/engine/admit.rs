@@ -45,6 +45,18 @@ const REPEATED_KEY: Reject =
 /// Events refused by Kafka for which a reply always has room.
 const LATE_LISTED: usize = 4;
 
+const NO_LEADER: Reject = Reject::new(
+    503,
+    "no_leader",
+    "the Kafka partition of an event has had no leader that can be reached for too long: send again later",
+);
+
+const NOT_REPLICATED: Reject = Reject::new(
+    503,
+    "not_replicated",
+    "the sink cannot be written to and events wait on disk: ask for `durable` or no level, or retry later",
+);
+
 const TOO_LARGE_AT_ONCE: Reject = Reject::new(
     413,
     "too_large_at_once",
@@ -66,36 +78,48 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         data: &[u8],
         manner: Manner,
     ) -> Admission {
-        let level = ingest.ack.map_or(self.config.ack, |ack| self.sink.reached(ack));
+        let level = self.level(ingest.ack);
+        let reject = match self.take_body(ingest, level, body, data) {
+            Ok(tally) => return self.owe(conn, id, ingest, level, body.len(), tally, manner),
+            Err(NoRoom::Later) => return Admission::Later,
+            Err(NoRoom::Never) => TOO_LARGE_AT_ONCE,
+            Err(NoRoom::Refused(reject)) => reject,
+        };
+        let retry_after_s = if reject.status == 503 { self.retry_after_s() } else { manner.retry_after_s };
+        self.reply_later(conn, id, What::Reject(reject, Manner { retry_after_s, ..manner }));
+        Admission::Done
+    }
+
+    /// Takes a request's events, to the stream and with the key that its head names.
+    fn take_body(&mut self, ingest: &Ingest, level: Ack, body: &[u8], data: &[u8]) -> Result<Tally, NoRoom> {
         if let Some(reject) = self.refusal(level) {
-            self.reply_later(conn, id, What::Reject(reject, manner));
-            return Admission::Done;
+            return Err(NoRoom::Refused(reject));
         }
         let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
         let wants_key = self.sink.kafka().is_some_and(KafkaSink::wants_key);
         let key = match if wants_key { header(data, b"ringmill-key") } else { Ok(None) } {
             Ok(key) => key,
-            Err(Repeated) => {
-                self.reply_later(conn, id, What::Reject(REPEATED_KEY, manner));
-                return Admission::Done;
-            }
+            Err(Repeated) => return Err(NoRoom::Refused(REPEATED_KEY)),
         };
-        let mut tally = match self.take_events(body, ingest.format, &stream, key, |index, _| index) {
-            Ok(tally) => tally,
-            Err(NoRoom::Later) => return Admission::Later,
-            Err(NoRoom::Never) => {
-                self.reply_later(conn, id, What::Reject(TOO_LARGE_AT_ONCE, manner));
-                return Admission::Done;
-            }
-            Err(NoRoom::Refused(reject)) => {
-                self.reply_later(conn, id, What::Reject(reject, manner));
-                return Admission::Done;
-            }
-        };
+        self.take_events(body, ingest.format, &stream, key, |index, _| index)
+    }
+
+    /// Owes a request the reply to what was taken of it, if there is room for one.
+    #[allow(clippy::too_many_arguments, reason = "all of a request, and its connection")]
+    fn owe(
+        &mut self,
+        conn: &mut Conn<M>,
+        id: ConnId,
+        ingest: &Ingest,
+        level: Ack,
+        bytes: usize,
+        mut tally: Tally,
+        manner: Manner,
+    ) -> Admission {
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
         // Kafka may refuse single events later; a few of them are sure to be listed.
-        let late = if self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
+        let late = if self.lane() == 0 && self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
         let reserved = REPLY_BYTES_MAX + (listed + late).min(ERRORS_MAX) * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
@@ -111,7 +135,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             rejected: tally.rejected,
             first: tally.first,
             run: tally.run,
-            bytes: body.len() as u32,
+            bytes: bytes as u32,
             errors: tally.errors,
             manner,
             all_or_nothing: ingest.all_or_nothing,
@@ -136,7 +160,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let reason = "this sink cannot reach the ack level asked for: ask for a weaker one or none";
             return Some(Reject::new(400, "ack_not_reachable", reason));
         }
-        match self.sink.ready() {
+        if level == Ack::Replicated && self.lane() == 1 {
+            return Some(NOT_REPLICATED);
+        }
+        match self.ready() {
             Err(NotReady::NoSpace) => Some(Reject::new(507, "no_space", NotReady::NoSpace.reason())),
             _ => None,
         }
@@ -153,19 +180,26 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         mut label: impl FnMut(u32, &Range<usize>) -> u32,
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
-        let keeps = self.quarantine.is_some();
+        let (keeps, admits) = (self.quarantine.is_some(), self.admits());
         let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
-        let bay = &mut bays[*open_bay];
+        let (own, spill) = bays.split_at_mut(2);
+        let (bay, fits) = match open_bay.checked_sub(2) {
+            None => (&mut own[*open_bay], None),
+            Some(at) => (&mut spill[at], own[0].batch.records()),
+        };
         let has_room = bay.batch.has_room(body.len() + 1);
-        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || sink.ready().is_err() {
+        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || !admits {
             return Err(if has_room { NoRoom::Later } else { bay.no_room() });
         }
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
         let first = bay.batch.events();
         let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
-        let mut way = Way::find(&mut bay.batch, sink, now_ns, stream)?;
+        let mut way = match fits {
+            None => Way::find(&mut bay.batch, sink, now_ns, stream)?,
+            Some(fits) => Way::spill(&mut bay.batch, sink, fits, (config.shard, now_ns, stream, key))?,
+        };
         let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
-        let (mut index, mut append_ns, mut full) = (0u32, 0u64, false);
+        let (mut index, mut append_ns, mut unfit) = (0u32, 0u64, None);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
         scanner.scan(body, format, |verdict| {
             let at = index;
@@ -174,10 +208,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 Verdict::Good { span, breaks } => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
                     let value = &body[span.clone()];
-                    let appended = way.append(&Event { stream, key, value, breaks, now_ns, wall_ms });
+                    let appended =
+                        way.append(&Event { stream, key, value, breaks, now_ns, wall_ms, id: None });
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     if appended != Err(Unfit::TooLarge) {
-                        full |= appended.is_err();
+                        unfit = unfit.or(appended.err());
                         tally.accepted += 1;
                         return;
                     }
@@ -195,11 +230,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             self.metrics.stages.record(Stage::Parse, scan_ns);
             self.metrics.stages.record(Stage::Append, append_ns);
         }
-        if full {
-            self.undo(&tally);
-            return Err(self.bays[self.open_bay].no_room());
-        }
-        Ok(tally)
+        let Some(unfit) = unfit else { return Ok(tally) };
+        self.undo(&tally);
+        Err(match unfit {
+            Unfit::NoLeader => NoRoom::Refused(NO_LEADER),
+            Unfit::Full | Unfit::TooLarge => self.bays[self.open_bay].no_room(),
+        })
     }
 
     /// Refuses one event of which only the start is known: listed, and quarantined if there is room.
@@ -280,6 +316,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// Why the request at the head of a connection has nowhere to go, if that is what it waits for.
     fn why_not_routed(&mut self, conn: &Conn<M>) -> Option<NotReady> {
+        if self.lane() == 1 {
+            return self.ready().err();
+        }
         let now_ns = self.now_ns;
         let kafka = self.sink.kafka_mut()?;
         let name = match (&conn.held, &conn.carry) {

@@ -1,4 +1,4 @@
-//! Everything that one commit takes along: two of them in a shard, one filling, one in flight.
+//! Everything that one commit takes along: two of them in a shard, one filling, one in flight; with a spill two more.
 use super::ConnId;
 use super::admit::NoRoom;
 use crate::ack::Ack;
@@ -35,6 +35,8 @@ pub(super) struct Bay<M> {
     pub requests: u32,
     /// Whose lines lie where, while a part of a commit may fail.
     pub spans: Vec<Span>,
+    /// Its events are replayed: what becomes of them is noted.
+    pub replays: bool,
 }
 
 impl<M: Memory> Bay<M> {
@@ -54,6 +56,7 @@ impl<M: Memory> Bay<M> {
             wants_written: false,
             requests: 0,
             spans: Vec::with_capacity(if matches!(layout, Layout::Records(_)) { SPANS_MAX } else { 0 }),
+            replays: false,
         }
     }
 
@@ -67,6 +70,7 @@ impl<M: Memory> Bay<M> {
         self.waiters.clear();
         self.spans.clear();
         (self.kept, self.wants, self.wants_written, self.requests) = (0, Ack::Accepted, false, 0);
+        self.replays = false;
     }
 
     /// Why a body did not fit: an empty batch of records that does not hold it never will.

@@ -1,6 +1,9 @@
 //! Batches to the sink and back: one commit in flight, the next filling.
+//!
+//! With a spill there are two lanes, each with two bays and a commit in flight of its own: 0 is the sink's, 1 the
+//! spill's. One of them takes events.
 use super::settle::Settled;
-use super::{Engine, Hub};
+use super::{Engine, Hub, Mode};
 use crate::ack::Ack;
 use crate::batch::ledger::Ticket;
 use crate::batch::store::{Records, Store};
@@ -34,6 +37,8 @@ pub(super) struct Flight {
     pub settled: bool,
     /// Events refused by Kafka that the open bay's quarantine took.
     pub kept_late: u32,
+    /// When an outcome of a batch last came, at first when it was sealed.
+    pub heard_ns: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,11 @@ impl Flight {
     }
     pub(super) fn is_done(&self) -> bool {
         self.awaits == 0 && self.parts.iter().flatten().all(|part| part.stage == PartStage::Done)
+    }
+    /// A write of that slot is under way.
+    fn writes(&self, slot: u8) -> bool {
+        let under_way = |part: &Part| matches!(part.stage, PartStage::Writing | PartStage::Syncing);
+        self.parts[usize::from(slot)].as_ref().is_some_and(under_way)
     }
     fn error(&self, slot: usize) -> Option<i32> {
         self.parts[slot].as_ref().and_then(|part| part.error)
@@ -90,21 +100,22 @@ pub struct Io<'a> {
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Next write to submit. Seals the open batch when nothing is in flight and the policy says so.
     pub fn next_io(&mut self) -> Option<Io<'_>> {
-        let hub = &mut self.hub;
-        if hub.flight.is_none() {
-            hub.start_commit();
-            if hub
-                .flight
-                .as_ref()
-                .is_some_and(|flight| !flight.sent && flight.parts.iter().all(Option::is_none))
-            {
+        let lane = self.hub.lane();
+        if self.hub.flights[lane].is_none() {
+            self.hub.start_commit();
+            let nothing = |flight: &Flight| !flight.sent && flight.parts.iter().all(Option::is_none);
+            if self.hub.flights[lane].as_ref().is_some_and(nothing) {
                 // Refused events alone, and no quarantine to keep them: there is nothing to wait for.
-                self.finish_commit();
+                self.finish_commit(lane);
+            } else if self.hub.flights[lane].as_ref().is_some_and(|flight| flight.sent) {
+                // The producer may have given batches up at once.
+                self.poll_upstream();
             }
         }
         let hub = &mut self.hub;
-        let flight = hub.flight.as_mut()?;
         let todo = |part: &Option<Part>| part.is_some_and(|part| part.stage == PartStage::Todo);
+        let due = |flight: &&mut Flight| flight.parts.iter().any(todo);
+        let flight = hub.flights.iter_mut().flatten().find(due)?;
         let slot = flight.parts.iter().position(todo)?;
         let part = flight.parts[slot].as_mut()?;
         part.stage = PartStage::Writing;
@@ -121,7 +132,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// reported, the flush behind a failed write as cancelled.
     pub fn io_done(&mut self, slot: u8, step: IoStep, result: Result<usize, i32>) {
         let hub = &mut self.hub;
-        let Some(flight) = hub.flight.as_mut() else { return };
+        // At most one commit at a time has something to write in a slot.
+        let writes = |flight: &Option<Flight>| flight.as_ref().is_some_and(|flight| flight.writes(slot));
+        let Some(lane) = hub.flights.iter().position(writes) else { return };
+        let Some(flight) = hub.flights[lane].as_mut() else { return };
         let sync = flight.sync;
         let Some(part) = flight.parts[usize::from(slot)].as_mut() else { return };
         match (step, result) {
@@ -132,48 +146,54 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             (IoStep::Sync, Ok(_)) => {}
         }
         part.stage = if step == IoStep::Write && sync { PartStage::Syncing } else { PartStage::Done };
-        if flight.is_done() {
-            self.finish_commit();
-        } else if step == IoStep::Write && !flight.sent && flight.is_written() && flight.error(0).is_none() {
-            self.settle_written();
+        let (done, overtaken) = (flight.is_done(), hub.ledger.is_held(flight.ticket));
+        if done {
+            self.finish_commit(lane);
+        } else if flight.sent {
+            // Its batches may be out for long; the quarantine is for others to write to meanwhile.
+            hub.finish_quarantine(lane);
+        } else if step == IoStep::Write && flight.is_written() && flight.error(0).is_none() && !overtaken {
+            self.settle_written(lane);
         }
     }
 
-    fn settle_written(&mut self) {
+    fn settle_written(&mut self, lane: usize) {
         let hub = &mut self.hub;
-        let Some(flight) = &hub.flight else { return };
+        let Some(flight) = &hub.flights[lane] else { return };
         let (ticket, bay) = (flight.ticket, flight.bay);
         hub.ledger.settle_written(ticket);
         if hub.bays[bay].wants_written {
-            let settled = hub.settled(false);
+            let settled = hub.settled(flight, false);
             self.settle_waiters(&settled);
         }
     }
 
-    pub(super) fn finish_commit(&mut self) {
+    pub(super) fn finish_commit(&mut self, lane: usize) {
         let hub = &mut self.hub;
-        let Some(flight) = &hub.flight else { return };
+        let Some(flight) = &hub.flights[lane] else { return };
         let (ticket, sync, sent, failed) = (flight.ticket, flight.sync, flight.sent, flight.error(0));
-        let settled = hub.settled(failed == Some(NO_SPACE));
-        hub.finish_quarantine();
+        let settled = hub.settled(flight, failed == Some(NO_SPACE));
+        hub.finish_quarantine(lane);
+        hub.ledger.release(ticket);
         match failed {
-            Some(errno) => hub.commit_failed(ticket, errno),
+            Some(errno) => hub.commit_failed(ticket, errno, &settled),
             None if sent => hub.commit_answered(ticket, &settled),
             None => hub.commit_sound(ticket, sync, &settled),
         }
+        hub.note_replayed(&settled, failed.is_some());
         self.settle_waiters(&settled);
-        if let Some(flight) = &mut self.hub.flight {
+        if let Some(flight) = &mut self.hub.flights[lane] {
             flight.settled = true;
         }
-        self.land();
+        self.land(lane);
     }
 
     /// Frees the bay of a settled commit, unless the kernel still reads from it.
-    pub(super) fn land(&mut self) {
+    pub(super) fn land(&mut self, lane: usize) {
         let hub = &mut self.hub;
-        if let Some(flight) = hub.flight.as_ref().filter(|flight| flight.settled && flight.pins == 0) {
+        if let Some(flight) = hub.flights[lane].as_ref().filter(|flight| flight.settled && flight.pins == 0) {
             hub.bays[flight.bay].clear();
-            hub.flight = None;
+            hub.flights[lane] = None;
             hub.freed = true;
         }
     }
@@ -189,16 +209,21 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// The sink has taken nothing for too long: those who wait are told so.
     pub(super) fn fail_open_bay(&mut self) {
         let hub = &mut self.hub;
-        if hub.flight.is_some() || hub.bay_is_empty() {
-            return;
+        if hub.flights[hub.lane()].is_none() && !hub.bay_is_empty() {
+            self.fail_bay(self.hub.open_bay);
         }
+    }
+
+    /// Tells all who wait for the bay, which was open until now, that nothing of it is kept.
+    pub(super) fn fail_bay(&mut self, bay: usize) {
+        let hub = &mut self.hub;
         hub.stuck_since_ns = None;
-        let no_space = hub.sink.ready() == Err(crate::sink::NotReady::NoSpace);
+        let no_space = hub.ready() == Err(crate::sink::NotReady::NoSpace);
         let ticket = hub.ledger.seal();
-        let bay = hub.open_bay;
         let settled = Settled { bay, receipt: None, no_space, seal_wait_ns: 0, sink_ns: 0 };
         hub.ledger.settle_failed(ticket);
         hub.shed_bay(bay);
+        hub.note_replayed(&settled, true);
         self.settle_waiters(&settled);
         self.hub.bays[bay].clear();
         self.hub.freed = true;
@@ -218,27 +243,47 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.bays[self.open_bay].is_empty()
     }
 
+    /// Nothing is in flight and nothing waits to be.
+    pub(super) fn rests(&self) -> bool {
+        self.flights.iter().all(Option::is_none) && self.bay_is_empty()
+    }
+
+    /// Which lane takes events: 0 the sink, 1 its spill.
+    #[inline]
+    pub(super) fn lane(&self) -> usize {
+        self.open_bay / 2
+    }
+
     fn start_commit(&mut self) {
         let bay = &mut self.bays[self.open_bay];
         // A batch without events, beside refused ones, has no age.
         let since_ns = if bay.batch.is_empty() { self.now_ns } else { bay.batch.opened_ns() };
         let age_ns = self.now_ns.saturating_sub(since_ns);
-        let seals = self.config.policy.seals(bay.batch.len(), bay.batch.events(), age_ns) || self.draining;
+        let hurry = self.draining || self.spill.as_ref().is_some_and(|spill| spill.mode == Mode::Returning);
+        let seals = self.config.policy.seals(bay.batch.len(), bay.batch.events(), age_ns) || hurry;
         if bay.is_empty() || !(seals || bay.batch.is_empty()) {
+            return;
+        }
+        let quarantines = |flight: &Flight| flight.parts[1].is_some();
+        if bay.refused.entries() > 0 && self.flights.iter().flatten().any(quarantines) {
             return;
         }
         let (mut segment, mut awaits) = (None, 0);
         if !bay.batch.is_empty() {
-            let sealed = match &mut bay.batch {
-                Store::Lines(lines) => self.sink.seal(lines, self.wall_ms),
-                Store::Records(records) => send(&mut self.sink, records, self.now_ns),
+            let spill = if self.open_bay < 2 { None } else { self.sink.spill_mut() };
+            let sealed = match (&mut bay.batch, spill) {
+                (Store::Lines(lines), Some(spill)) => spill.segments.seal(lines, self.wall_ms),
+                (Store::Lines(lines), None) => self.sink.seal(lines, self.wall_ms),
+                (Store::Records(records), _) => send(&mut self.sink, records, self.now_ns),
             };
             match sealed {
                 Sealed::NoFile => {
                     self.stuck_since_ns.get_or_insert(self.now_ns);
                     return;
                 }
-                Sealed::Settled => return self.settle_at_once(),
+                Sealed::Settled if bay.refused.entries() == 0 => return self.settle_at_once(),
+                // Settled as it is, but for what was refused beside it.
+                Sealed::Settled => {}
                 Sealed::Write(extent) => segment = Some(extent),
                 Sealed::Sent(batches) => awaits = batches,
             }
@@ -253,7 +298,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             ticket: self.ledger.seal(),
             bay: self.open_bay,
             parts: [part(segment), part(quarantine)],
-            sync: bay.wants >= Ack::Durable,
+            // What waits on disk for the sink is flushed whatever was asked: it may wait for long.
+            sync: bay.wants >= Ack::Durable || self.open_bay >= 2,
             started_ns: self.now_ns,
             seal_wait_ns: age_ns,
             awaits,
@@ -261,14 +307,20 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             pins: 0,
             settled: false,
             kept_late: 0,
+            heard_ns: self.now_ns,
         };
         self.metrics.stages.record_n(Stage::SealWait, age_ns, u64::from(bay.requests));
-        self.flight = Some(flight);
+        self.flights[self.open_bay / 2] = Some(flight);
         self.open_bay ^= 1;
     }
 
     /// The sink keeps nothing: the batch is done as it is.
     fn settle_at_once(&mut self) {
+        let bay = self.open_bay;
+        self.note_replayed(
+            &Settled { bay, receipt: None, no_space: false, seal_wait_ns: 0, sink_ns: 0 },
+            false,
+        );
         let bay = &mut self.bays[self.open_bay];
         let events = u64::from(bay.batch.events());
         self.metrics.counters.events_stored += events;
@@ -306,22 +358,27 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.metrics.gauges.events_in_flight -= kept;
     }
 
-    fn settled(&self, no_space: bool) -> Settled {
-        let flight = self.flight.as_ref().expect("called only while a commit is in flight");
+    fn settled(&self, flight: &Flight, no_space: bool) -> Settled {
+        let receipt = || match self.sink.spill().filter(|_| flight.bay >= 2) {
+            Some(spill) => spill.segments.receipt(),
+            None => self.sink.receipt(),
+        };
         Settled {
             bay: flight.bay,
-            receipt: flight.parts[0].and_then(|_| self.sink.receipt()),
+            receipt: flight.parts[0].and_then(|_| receipt()),
             no_space,
             seal_wait_ns: flight.seal_wait_ns,
             sink_ns: self.now_ns.saturating_sub(flight.started_ns),
         }
     }
 
-    fn finish_quarantine(&mut self) {
-        let Some(flight) = &self.flight else { return };
+    /// Once the quarantine's part of a commit is written, or failed.
+    fn finish_quarantine(&mut self, lane: usize) {
+        let Some(flight) = &mut self.flights[lane] else { return };
+        let Some(part) = flight.parts[1].take_if(|part| part.stage == PartStage::Done) else { return };
         let kept = u64::from(self.bays[flight.bay].kept);
-        let Some(files) = self.quarantine.as_mut().filter(|_| flight.parts[1].is_some()) else { return };
-        match flight.error(1) {
+        let Some(files) = self.quarantine.as_mut() else { return };
+        match part.error {
             None => {
                 files.committed();
                 self.metrics.counters.events_quarantined += kept;
@@ -342,16 +399,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if self.ledger.standing(ticket, Ack::Written) == crate::batch::ledger::Standing::Waiting {
             self.ledger.settle_written(ticket);
         }
-        if sync {
+        if sync && self.ledger.standing(ticket, Ack::Durable) == crate::batch::ledger::Standing::Waiting {
             self.ledger.settle_durable(ticket);
         }
-        if self.flight.as_ref().is_some_and(|flight| flight.parts[0].is_some()) {
-            self.sink.committed();
+        let written = self.flights[settled.bay / 2].as_ref().is_some_and(|flight| flight.parts[0].is_some());
+        match self.sink.spill_mut().filter(|_| written && settled.bay >= 2) {
+            Some(spill) => {
+                if let Some(receipt) = spill.segments.committed() {
+                    self.note_spilled(receipt, events, bytes);
+                }
+            }
+            None if written => drop(self.sink.committed()),
+            None => {}
         }
         let counters = &mut self.metrics.counters;
         counters.events_stored += events;
         counters.bytes_stored += bytes;
-        counters.bytes_written += bytes.next_multiple_of(BLOCK_BYTES as u64);
+        counters.bytes_written += if written { bytes.next_multiple_of(BLOCK_BYTES as u64) } else { 0 };
         counters.commits += 1;
         let gauges = &mut self.metrics.gauges;
         gauges.events_in_flight -= events;
@@ -366,17 +430,18 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         self.metrics.stages.record_n(Stage::Sink, settled.sink_ns, requests);
     }
 
-    fn commit_failed(&mut self, ticket: Ticket, errno: i32) {
+    fn commit_failed(&mut self, ticket: Ticket, errno: i32, settled: &Settled) {
         self.ledger.settle_failed(ticket);
-        self.sink.failed(errno == NO_SPACE);
+        match self.sink.spill_mut().filter(|_| settled.bay >= 2) {
+            Some(spill) => spill.segments.failed(errno == NO_SPACE),
+            None => self.sink.failed(errno == NO_SPACE),
+        }
         let counters = &mut self.metrics.counters;
         counters.commit_failures += 1;
         counters.segments_failed += 1;
-        if let Some(bay) = self.flight.as_ref().map(|flight| flight.bay) {
-            let events = u64::from(self.bays[bay].batch.events());
-            self.metrics.counters.events_shed += events;
-            self.metrics.gauges.events_in_flight -= events;
-        }
+        let events = u64::from(self.bays[settled.bay].batch.events());
+        self.metrics.counters.events_shed += events;
+        self.metrics.gauges.events_in_flight -= events;
     }
 
     /// Counts everything in a bay as shed.

@@ -2,6 +2,7 @@
 use super::admit::{NoRoom, Tally};
 use super::bay::{SPANS_MAX, Span};
 use super::conn::{Conn, Pending, Phase, State, What};
+use super::outbox::OUTBOX_BYTES;
 use super::{CARRY_RESIDENT_BYTES, ConnId, Hub, SHARE_BYTES};
 use crate::json::{Format, MAX_EVENT_BYTES, Reason, Scanner};
 use crate::memory::{Clock, Memory};
@@ -13,6 +14,8 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 /// What a reply to lines fits into.
 const LINES_REPLY_BYTES_MAX: usize = REPLY_BYTES_MAX + ERRORS_MAX * ERROR_BYTES_MAX;
+/// So a connection owes one at a time, and none that failed ever waits behind another.
+const _: () = assert!(2 * LINES_REPLY_BYTES_MAX > OUTBOX_BYTES);
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn pump_lines(&mut self, conn: &mut Conn<M>, id: ConnId, data: &mut [u8]) -> Range<usize> {
@@ -116,10 +119,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// Enters `lines` more lines and what they came to into the books, and owes their reply.
     fn count_lines(&mut self, conn: &mut Conn<M>, id: ConnId, tally: &Tally, lines: u64) {
-        let ticket = self.book(conn, id, tally, self.config.ack);
+        let ticket = self.book(conn, id, tally, self.usual_level());
         conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
-        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && self.sink.kafka().is_some() {
+        let parts = self.lane() == 0 && self.sink.kafka().is_some();
+        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && parts {
             let line = (lines == u64::from(tally.accepted)).then_some(conn.lines - lines + 1);
             let span = Span { conn: id, first: tally.first, events: tally.accepted, line };
             self.bays[self.open_bay].spans.push(span);
@@ -171,7 +175,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let reserved = LINES_REPLY_BYTES_MAX;
         conn.reserved += reserved;
         let what = What::Lines { through: lines, errors: new_errors, taken: more };
-        let (level, received_ns) = (self.config.ack, self.now_ns);
+        let (level, received_ns) = (self.usual_level(), self.now_ns);
         conn.pending.push_back(Pending { ticket, level, received_ns, reserved, what });
         self.settle_conn(conn, id, None);
     }

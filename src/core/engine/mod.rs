@@ -7,6 +7,7 @@
 //! * what to do now, asked until `None`: [`Engine::next_action`], [`Engine::next_io`],
 //!   [`Engine::next_request`], [`Engine::next_send`];
 //! * for a Kafka sink, between the two: [`Engine::upstream`], [`Engine::poll_upstream`];
+//! * instead of connections, for what segments hold: [`Engine::replay`], [`Engine::take_replayed`];
 //! * when to come back: [`Engine::run`] (now, if true), [`Engine::deadline_ns`].
 //!
 //! On each wake: `tick`, then what happened, then `run`, then what to do, then sleep.
@@ -26,7 +27,9 @@ mod http;
 mod lines;
 pub mod outbox;
 mod partial;
+pub mod replay;
 mod settle;
+mod spill;
 mod timers;
 mod upstream;
 mod way;
@@ -36,11 +39,13 @@ pub use conn::{Action, PENDING_MAX, Protocol};
 use crate::ack::Ack;
 use crate::batch::ledger::Ledger;
 use crate::batch::policy::Policy;
+use crate::batch::store::Layout;
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
-use crate::sink::{FileKind, Mail, Request, Sink, files::Files};
+use crate::sink::{FileKind, Mail, NotReady, Request, Sink, files::Files};
+use admit::NoRoom;
 use alloc::vec::Vec;
 use bay::Bay;
 use commit::Flight;
@@ -49,6 +54,7 @@ use outbox::OUTBOX_BYTES;
 
 pub use crate::reply::ERRORS_MAX;
 pub use commit::{Io, IoStep};
+pub use spill::{Mode, Spilled, Waiting};
 pub use upstream::Upstream;
 
 /// A slot in the table of connections.
@@ -133,9 +139,13 @@ struct Hub<M, C, S, K> {
     scanner: S,
     sink: K,
     quarantine: Option<Files>,
-    bays: [Bay<M>; 2],
+    /// Two for the sink, and two more for its spill: see [`spill`].
+    bays: Vec<Bay<M>>,
     open_bay: usize,
-    flight: Option<Flight>,
+    /// Commits of the sink and of its spill: one each at most.
+    flights: [Option<Flight>; 2],
+    /// How things stand with the sink, if it has a spill.
+    spill: Option<spill::State>,
     /// Since when the open batch found no file to go to.
     stuck_since_ns: Option<u64>,
     ledger: Ledger,
@@ -162,6 +172,8 @@ struct Hub<M, C, S, K> {
     upstream_ready: bool,
     /// What it knew of topics then.
     upstream_version: u64,
+    /// What became of a commit of replayed events, until it is taken.
+    replayed: Option<replay::Settlement>,
     /// Counts requests, to time one in sixteen.
     sample: u32,
 }
@@ -179,11 +191,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let n = config.connections_max;
         let conns = (0..n).map(|_| Conn::new(memory(OUTBOX_BYTES))).collect();
         let carries = (0..n).map(|_| memory(CARRY_BYTES)).collect();
-        config.ack = sink.reached(config.ack);
-        let (layout, bytes, refused) = (sink.layout(), config.batch_arena_bytes, config.refused_arena_bytes);
-        let mut bay = || Bay::new(layout, bytes, refused, n, &mut memory);
-        let bays = [bay(), bay()];
         let (now_ns, wall_ms) = (clock.now_ns(), clock.wall_ms());
+        let spill = sink.spill().map(|spill| spill::State::new(spill, config.ack, now_ns, wall_ms));
+        config.ack = sink.reached(config.ack);
+        let (bytes, refused) = (config.batch_arena_bytes, config.refused_arena_bytes);
+        let mut bay = |layout| Bay::new(layout, bytes, refused, n, &mut memory);
+        let layouts = [sink.layout(), sink.layout(), Layout::Lines, Layout::Lines];
+        let bays: Vec<Bay<M>> =
+            layouts.into_iter().take(if spill.is_some() { 4 } else { 2 }).map(&mut bay).collect();
+        let open_bay = if spill.as_ref().is_some_and(|spill| spill.mode != Mode::Direct) { 2 } else { 0 };
         let hub = Hub {
             quarantine: config.quarantine_first.map(|first| Files::new(FileKind::Quarantine, first)),
             body_budget: config.body_budget_bytes,
@@ -191,8 +207,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             scanner,
             sink,
             bays,
-            open_bay: 0,
-            flight: None,
+            open_bay,
+            flights: [None, None],
+            spill,
             stuck_since_ns: None,
             ledger: Ledger::new(),
             carries,
@@ -212,6 +229,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             drain_since_ns: 0,
             upstream_ready: false,
             upstream_version: 0,
+            replayed: None,
             sample: 0,
             config,
         };
@@ -382,7 +400,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     pub fn ready(&self) -> Result<(), &'static str> {
         match self.hub.draining {
             true => return Err("the server is shutting down"),
-            false => self.hub.sink.ready().map_err(|why| why.reason())?,
+            false => self.hub.ready().map_err(NotReady::reason)?,
         }
         match &self.hub.quarantine {
             Some(files) if files.ready().is_err() => Err("no quarantine file is ready; see the server's log"),
@@ -396,6 +414,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             self.hub.draining = true;
             self.hub.drain_since_ns = self.hub.now_ns;
             self.hub.next_scan_ns = self.hub.now_ns;
+            self.hub.stay_as_it_is();
             if let Some(kafka) = self.hub.sink.kafka_mut() {
                 kafka.drain();
             }
@@ -405,7 +424,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Everything received is settled and every connection closed.
     pub fn is_drained(&self) -> bool {
         let hub = &self.hub;
-        let settled = hub.flight.is_none() && hub.bay_is_empty();
+        let settled = hub.rests();
         let sink = hub.sink.kafka().is_none_or(|kafka| kafka.producer().is_drained());
         hub.draining && self.free.len() == self.conns.len() && settled && sink
     }
@@ -418,6 +437,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         }
     }
 
+    /// Where events go, to look at.
+    pub fn sink(&self) -> &K {
+        &self.hub.sink
+    }
+
     /// The figures, with the gauges brought up to date.
     pub fn metrics(&mut self) -> &Metrics {
         let hub = &mut self.hub;
@@ -427,10 +451,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.batch_bytes_max = bay.batch.capacity() as u64;
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
-        gauges.commits_in_flight = u64::from(hub.flight.is_some());
+        gauges.commits_in_flight = hub.flights.iter().flatten().count() as u64;
         if let Some(kafka) = hub.sink.kafka() {
             hub.metrics.kafka.read(kafka);
         }
+        hub.read_spill();
         &hub.metrics
     }
 }
@@ -447,7 +472,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             ("carries", hub.carries.len() == n && self.conns.iter().all(|conn| conn.carry.is_none())),
             ("error lists", hub.errors_free.len() == ERROR_LISTS && hub.errors.iter().all(Vec::is_empty)),
             ("body budget", hub.body_budget == hub.config.body_budget_bytes),
-            ("a commit in flight", hub.flight.is_none()),
+            ("a commit in flight", hub.flights.iter().all(Option::is_none)),
             ("the open batch", hub.bay_is_empty() && hub.bays.iter().all(|bay| bay.waiters.is_empty())),
             ("events in flight", hub.metrics.gauges.events_in_flight == 0),
             ("connections", hub.metrics.gauges.connections == 0),

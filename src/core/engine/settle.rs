@@ -37,8 +37,32 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             self.give_back_errors(&pending.what);
             self.freed |= !self.blocked.is_empty();
         }
+        if let Some(settled) = settled.filter(|_| self.ledger.holds()) {
+            self.resolve_behind(conn, settled);
+        }
         self.want_send(conn, id);
         self.finish(conn, id);
+    }
+
+    /// What settled behind a reply that still waits for Kafka: when its turn comes its commit is long gone, so it
+    /// goes without a receipt, and why it failed is kept with it.
+    #[cold]
+    fn resolve_behind(&mut self, conn: &mut Conn<M>, settled: &Settled) {
+        let (failure, retry_after_s) = (self.failure(Some(settled)), self.retry_after_s());
+        for at in 0..conn.pending.len() {
+            let pending = &mut conn.pending[at];
+            let standing = self.ledger.standing(pending.ticket, pending.level);
+            if pending.ticket == 0 || standing == Standing::Waiting {
+                continue;
+            }
+            pending.ticket = 0;
+            let what = pending.what;
+            // Of lines there is one reply at a time: see `LINES_REPLY_BYTES_MAX`.
+            if let (Standing::Failed, What::Events(taken)) = (standing, what) {
+                pending.what = What::Reject(failure, Manner { retry_after_s, ..taken.manner });
+                self.give_back_errors(&what);
+            }
+        }
     }
 
     pub(super) fn write_reply(
@@ -113,7 +137,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn failure(&self, settled: Option<&Settled>) -> Reject {
         match settled {
             Some(Settled { no_space: true, .. }) => Reject::new(507, "no_space", NotReady::NoSpace.reason()),
-            _ if self.sink.kafka().is_some() => self.upstream_failure(),
+            _ if self.sink.kafka().is_some() && settled.is_none_or(|settled| settled.bay < 2) => {
+                self.upstream_failure()
+            }
             _ => {
                 let reason = "the device failed under this batch and nothing of it is promised: send again";
                 Reject::new(503, "sink_failed", reason)

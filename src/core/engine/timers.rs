@@ -25,6 +25,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         hub.wall_ms = hub.clock.wall_ms();
         hub.composer.set_time(hub.wall_ms);
         self.tick_upstream();
+        self.tick_spill();
         let hub = &mut self.hub;
         if hub.now_ns < hub.next_scan_ns {
             return;
@@ -40,14 +41,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             // Room came free behind the last `run`: a null sink's batch, a closed connection's budget.
             return Some(hub.now_ns);
         }
-        let lingers = hub.flight.is_none() && !hub.bay_is_empty();
+        let lingers = hub.flights[hub.lane()].is_none() && !hub.bay_is_empty();
         // A batch that found no file waits for mail, not for the clock.
         let seal = (lingers && hub.stuck_since_ns.is_none())
             .then(|| hub.bays[hub.open_bay].batch.opened_ns() + hub.config.policy.linger_ns);
         let busy = hub.metrics.gauges.connections > 0 || hub.draining || lingers;
         let scan = busy.then_some(hub.next_scan_ns);
         let upstream = hub.sink.kafka().and_then(|kafka| kafka.producer().deadline_ns());
-        [seal, scan, upstream].into_iter().flatten().min()
+        [seal, scan, upstream, hub.spill_deadline_ns()].into_iter().flatten().min()
     }
 
     fn scan_deadlines(&mut self) {

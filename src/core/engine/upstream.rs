@@ -41,10 +41,10 @@ impl<M: Memory> Upstream<'_, M> {
     /// Writes the header of a batch that a `Produce` command names, unless it was sent before under the same
     /// stamp: then its bytes are frozen. False: the slot is none that is to be sent.
     pub fn freeze(&mut self, slot: Slot) -> bool {
-        let (Some(stamp), Some(records)) = (self.producer.stamp(slot), self.records.as_mut()) else {
+        let (Some(_), Some(records)) = (self.producer.stamp(slot), self.records.as_mut()) else {
             return false;
         };
-        if !self.producer.is_retry(slot) {
+        if let Some(stamp) = self.producer.new_stamp(slot) {
             records.stamp(slot, stamp);
         }
         true
@@ -72,7 +72,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         let now_ns = hub.now_ns;
         let producer = hub.sink.kafka_mut()?.producer_mut();
-        let flight = hub.flight.as_mut().filter(|flight| flight.sent);
+        let flight = hub.flights[0].as_mut().filter(|flight| flight.sent);
         let (records, pins) = match flight {
             Some(flight) => {
                 let records = hub.bays[flight.bay].batch.records_mut();
@@ -85,7 +85,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
 
     /// Header and records of a frozen batch of the commit in flight.
     pub fn upstream_batch(&self, slot: Slot) -> Option<(&[u8], &[u8])> {
-        let flight = self.hub.flight.as_ref().filter(|flight| flight.sent)?;
+        let flight = self.hub.flights[0].as_ref().filter(|flight| flight.sent)?;
         self.hub.bays[flight.bay].batch.records().map(|records| records.arena.batch_bytes(slot))
     }
 
@@ -104,7 +104,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let closed = self.free.len() == self.conns.len();
         let hub = &mut self.hub;
         let (now_ns, draining, since_ns) = (hub.now_ns, hub.draining, hub.drain_since_ns);
-        let rests = hub.flight.is_none() && hub.bay_is_empty();
+        let rests = hub.rests();
         let Some(kafka) = hub.sink.kafka_mut() else { return };
         // A topic that becomes writable does not always show in what is cheap to watch.
         hub.freed |= !hub.blocked.is_empty();
@@ -123,9 +123,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         }
         hub.note_readiness();
         hub.take_outcomes();
-        match &self.hub.flight {
-            Some(flight) if flight.settled => self.land(),
-            Some(flight) if flight.sent && flight.is_done() => self.finish_commit(),
+        match &self.hub.flights[0] {
+            Some(flight) if flight.settled => self.land(0),
+            Some(flight) if flight.sent && flight.is_done() => self.finish_commit(0),
             _ => {}
         }
     }
@@ -135,21 +135,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Who was turned away because no broker could be reached may try again when one can.
     fn note_readiness(&mut self) {
         let ready = self.sink.ready().is_ok();
+        self.note_away(ready);
         let version = self.sink.kafka().map_or(0, KafkaSink::version);
         let news = ready && !self.upstream_ready || version != self.upstream_version;
         self.freed |= news && !self.blocked.is_empty();
-        if ready {
+        if ready && self.lane() == 0 {
             self.stuck_since_ns = None;
         }
         (self.upstream_ready, self.upstream_version) = (ready, version);
     }
 
     fn take_outcomes(&mut self) {
-        let Some(flight) = self.flight.as_mut().filter(|flight| flight.sent) else { return };
-        let [even, odd] = &mut self.bays;
-        let (bay, open) = if flight.bay == 0 { (even, odd) } else { (odd, even) };
+        let Some(flight) = self.flights[0].as_mut().filter(|flight| flight.sent) else { return };
+        let Ok([bay, open]) = self.bays.get_disjoint_mut([flight.bay, self.open_bay]) else { return };
         let (Some(kafka), Some(records)) = (self.sink.kafka_mut(), bay.batch.records_mut()) else { return };
         while let Some((slot, outcome)) = kafka.producer_mut().next_outcome() {
+            flight.heard_ns = self.now_ns;
             match kafka.take_outcome(records, slot, outcome, self.now_ns) {
                 Returned::Done => flight.awaits -= 1,
                 Returned::Split => flight.awaits += 1,
@@ -168,10 +169,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if self.ledger.standing(ticket, Ack::Written) == Standing::Waiting {
             self.ledger.settle_written(ticket);
         }
-        self.ledger.settle_durable(ticket);
+        if self.ledger.standing(ticket, Ack::Durable) == Standing::Waiting {
+            self.ledger.settle_durable(ticket);
+        }
         let bay = &self.bays[settled.bay];
         let (events, requests) = (bay.batch.events(), u64::from(bay.requests));
-        let kept = self.flight.as_ref().map_or(0, |flight| flight.kept_late);
+        let kept = self.flights[0].as_ref().map_or(0, |flight| flight.kept_late);
         let sum = bay.batch.records().map_or(Sum::default(), |records| records.fates.sum(0..events));
         let lost = sum.not_written + sum.possibly_written;
         let (raw, sent) = self.sink.kafka_mut().map_or((0, 0), |kafka| kafka.take_bytes());

@@ -4,16 +4,26 @@ use super::conn::ErrorList;
 use crate::batch::Batch;
 use crate::batch::store::{Records, Store};
 use crate::memory::Memory;
+use crate::reject::Reject;
 use crate::reply::{ERRORS_MAX, ErrorRecord};
+use crate::segment::RunKey;
 use crate::segment::header::StreamName;
 use crate::sink::Sink;
 use crate::sink::kafka::{Event, KafkaSink, Misroute, Route, Unfit};
 use crate::sink::quarantine::Refused;
 use alloc::vec::Vec;
 
+const KEY_TOO_LONG: Reject = Reject::new(
+    503,
+    "key_too_long",
+    "events wait on disk for Kafka, where a Ringmill-Key of that length has no room: shorten it, or retry later",
+);
+
 /// Into the open batch, found once a body.
 pub(super) enum Way<'a, M> {
     Lines(&'a mut Batch<M>),
+    /// Lines that will be records: what no record could hold is refused at once.
+    Spill(&'a mut Batch<M>, &'a mut KafkaSink, &'a Records<M>),
     Records(&'a mut Records<M>, &'a mut KafkaSink, Route),
 }
 
@@ -30,12 +40,30 @@ impl<'a, M: Memory> Way<'a, M> {
             Store::Records(records) => {
                 let kafka = sink.kafka_mut().ok_or(NoRoom::Later)?;
                 match kafka.route(now_ns, stream) {
-                    Ok(route) => Ok(Way::Records(records, kafka, route)),
+                    Ok(route) => {
+                        records.arena.bound_batches(route.batch_bytes());
+                        Ok(Way::Records(records, kafka, route))
+                    }
                     Err(Misroute::NotReady(_)) => Err(NoRoom::Later),
                     Err(Misroute::Refused(reject)) => Err(NoRoom::Refused(reject)),
                 }
             }
         }
+    }
+
+    /// The way into a spill; what is known of the sink is held against the request now, for nobody can be told later.
+    pub(super) fn spill<K: Sink>(
+        store: &'a mut Store<M>,
+        sink: &'a mut K,
+        records: &'a Records<M>,
+        (shard, now_ns, stream, key): (u32, u64, &StreamName, Option<&[u8]>),
+    ) -> Result<Way<'a, M>, NoRoom> {
+        let (Store::Lines(lines), Some(kafka)) = (store, sink.kafka_mut()) else { return Err(NoRoom::Later) };
+        if key.is_some_and(|key| !RunKey::fits(shard, stream, key)) {
+            return Err(NoRoom::Refused(KEY_TOO_LONG));
+        }
+        kafka.name_topic(now_ns, stream).map_err(NoRoom::Refused)?;
+        Ok(Way::Spill(lines, kafka, records))
     }
 
     #[inline(always)]
@@ -46,6 +74,13 @@ impl<'a, M: Memory> Way<'a, M> {
                 appended.map_err(|_| Unfit::Full)
             }
             Way::Records(records, kafka, route) => kafka.append(records, route, event),
+            Way::Spill(lines, kafka, records) => {
+                if !kafka.takes(&records.arena, event) {
+                    return Err(Unfit::TooLarge);
+                }
+                let Event { stream, key, value, breaks, now_ns, .. } = *event;
+                lines.append_keyed(stream, key, value, breaks, now_ns).map_err(|_| Unfit::Full)
+            }
         }
     }
 }

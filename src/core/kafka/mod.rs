@@ -13,6 +13,7 @@
 //! - [`compress`]: codecs; LZ4 frames here, others by a trait that the edge implements.
 //! - [`partition`]: which partition an event goes to.
 //! - [`produce`]: a Produce request around batches that stay where they are, and its answer.
+//! - [`cursor`]: values from the front of any answer.
 //! - [`producer`]: who leads a partition, what is stamped and sent when, and what became of it.
 //!
 //! It writes no request but Produce. Nothing a broker answers is believed before all of it has been read.
@@ -20,6 +21,7 @@
 pub mod arena;
 pub mod batch;
 pub mod compress;
+pub mod cursor;
 pub mod partition;
 pub mod produce;
 pub mod producer;

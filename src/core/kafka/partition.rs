@@ -6,7 +6,7 @@
 //!   Switching by bytes and not by batch is what keeps a slow broker from getting the most. Or in turn.
 //! - Or all to one partition that the user named.
 //!
-//! It does not know brokers: the caller says which partitions are usable now.
+//! It does not know brokers or batches: the caller says how fit each partition is now.
 use fastrand::Rng;
 
 /// Kafka's murmur2 of `key`: the 32-bit MurmurHash2 with its seed.
@@ -50,6 +50,17 @@ pub enum Spread {
     Explicit(u32),
 }
 
+/// How fit a partition is for the next event without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fitness {
+    /// It has no leader that can be reached.
+    Unusable,
+    /// It has one, but its batch is full: another one would wait behind it.
+    Full,
+    /// It has one, and room.
+    Fit,
+}
+
 /// Chooses partitions of one topic.
 #[derive(Debug)]
 pub struct Partitioner {
@@ -68,8 +79,8 @@ impl Partitioner {
         Partitioner { spread, current: None, bytes: 0, blind: false, random: Rng::with_seed(seed) }
     }
 
-    /// The partition of an event of `bytes` bytes among `partitions`, of which those that `usable` names have a
-    /// leader (only events without a key are kept from the others, and only while there is a usable one).
+    /// The partition of an event of `bytes` bytes among `partitions`, the fitter before others (only events
+    /// without a key choose).
     ///
     /// `None` when the topic has no partitions, or not the one that the user named.
     pub fn choose(
@@ -77,7 +88,7 @@ impl Partitioner {
         key: Option<&[u8]>,
         bytes: usize,
         partitions: u32,
-        usable: impl Fn(u32) -> bool,
+        fitness: impl Fn(u32) -> Fitness,
     ) -> Option<u32> {
         if partitions == 0 {
             return None;
@@ -85,30 +96,26 @@ impl Partitioner {
         match (self.spread, key) {
             (Spread::Explicit(partition), _) => (partition < partitions).then_some(partition),
             (_, Some(key)) => Some(keyed(key, partitions)),
-            (Spread::RoundRobin, None) => Some(self.turn(partitions, usable)),
-            (Spread::Sticky { bytes: most }, None) => Some(self.stick(bytes, most, partitions, usable)),
+            (Spread::RoundRobin, None) => Some(self.turn(partitions, fitness)),
+            (Spread::Sticky { bytes: most }, None) => Some(self.stick(bytes, most, partitions, fitness)),
         }
     }
 
-    /// Has the next event without a key go to another partition, because the current one's batch is full.
-    pub fn switch(&mut self) {
-        self.bytes = u64::MAX;
-    }
-
-    fn turn(&mut self, partitions: u32, usable: impl Fn(u32) -> bool) -> u32 {
+    fn turn(&mut self, partitions: u32, fitness: impl Fn(u32) -> Fitness) -> u32 {
         let next = self.current.map_or(0, |current| (current + 1) % partitions);
-        let chosen = from(next, partitions, &usable);
+        let chosen = best(next, partitions, &fitness);
         self.current = Some(chosen);
         chosen
     }
 
-    fn stick(&mut self, bytes: usize, most: u64, partitions: u32, usable: impl Fn(u32) -> bool) -> u32 {
-        let stays = |at: &u32| self.bytes < most && *at < partitions && (self.blind || usable(*at));
+    fn stick(&mut self, bytes: usize, most: u64, partitions: u32, fitness: impl Fn(u32) -> Fitness) -> u32 {
+        let fit = |at: u32| self.blind || fitness(at) == Fitness::Fit;
+        let stays = |at: &u32| self.bytes < most && *at < partitions && fit(*at);
         let chosen = match self.current.filter(stays) {
             Some(current) => current,
             None => {
-                let drawn = self.draw(partitions, &usable);
-                self.blind = !usable(drawn);
+                let drawn = self.draw(partitions, &fitness);
+                self.blind = fitness(drawn) == Fitness::Unusable;
                 self.bytes = 0;
                 drawn
             }
@@ -118,20 +125,23 @@ impl Partitioner {
         chosen
     }
 
-    /// A usable partition at random, another than the current one if there is another.
-    fn draw(&mut self, partitions: u32, usable: &impl Fn(u32) -> bool) -> u32 {
+    /// One of the fittest at random, another than the current one if there is another.
+    fn draw(&mut self, partitions: u32, fitness: &impl Fn(u32) -> Fitness) -> u32 {
         let current = self.current;
-        let fresh = |partition: u32| usable(partition) && Some(partition) != current;
+        let fresh = |partition: u32| match Some(partition) == current {
+            true => Fitness::Unusable,
+            false => fitness(partition),
+        };
         // With few holes one of these hits; all partitions alike. The scan behind is for many holes.
         for _ in 0..DRAWS {
             let drawn = self.random.u32(..partitions);
-            if fresh(drawn) {
+            if fresh(drawn) == Fitness::Fit {
                 return drawn;
             }
         }
-        let drawn = from(self.random.u32(..partitions), partitions, &fresh);
-        match (fresh(drawn), current) {
-            (false, Some(current)) if current < partitions && usable(current) => current,
+        let drawn = best(self.random.u32(..partitions), partitions, &fresh);
+        match current {
+            Some(current) if current < partitions && fitness(current) > fresh(drawn) => current,
             _ => drawn,
         }
     }
@@ -140,10 +150,11 @@ impl Partitioner {
 /// Random tries before a scan.
 const DRAWS: usize = 8;
 
-/// The first usable partition from `start` on, round the end; `start` if there is none.
-fn from(start: u32, partitions: u32, usable: &impl Fn(u32) -> bool) -> u32 {
-    let round = (start..partitions).chain(0..start);
-    round.into_iter().find(|partition| usable(*partition)).unwrap_or(start)
+/// The first of the fittest partitions from `start` on, round the end; `start` if none is usable.
+fn best(start: u32, partitions: u32, fitness: &impl Fn(u32) -> Fitness) -> u32 {
+    let round = || (start..partitions).chain(0..start);
+    let first = |wanted| round().find(|partition| fitness(*partition) == wanted);
+    first(Fitness::Fit).or_else(|| first(Fitness::Full)).unwrap_or(start)
 }
 
 #[cfg(test)]
@@ -152,10 +163,14 @@ mod tests {
     use alloc::vec;
     use alloc::vec::Vec;
 
+    fn fitness(usable: bool) -> Fitness {
+        if usable { Fitness::Fit } else { Fitness::Unusable }
+    }
+
     fn choices(partitioner: &mut Partitioner, events: usize, bytes: usize, usable: &[bool]) -> Vec<u32> {
         let choose = |_| {
             partitioner
-                .choose(None, bytes, usable.len() as u32, |partition| usable[partition as usize])
+                .choose(None, bytes, usable.len() as u32, |partition| fitness(usable[partition as usize]))
                 .unwrap()
         };
         (0..events).map(choose).collect()
@@ -167,11 +182,11 @@ mod tests {
             let mut partitioner = Partitioner::new(spread, 1);
             // murmur2("21") is -973932308; Java takes its low 31 bits.
             assert_eq!(
-                partitioner.choose(Some(b"21"), 10, 1000, |_| false),
+                partitioner.choose(Some(b"21"), 10, 1000, |_| Fitness::Unusable),
                 Some((-973_932_308i32 as u32 & 0x7fff_ffff) % 1000)
             );
-            assert_eq!(partitioner.choose(Some(b"21"), 10, 1, |_| true), Some(0));
-            assert_eq!(partitioner.choose(Some(b""), 10, 0, |_| true), None);
+            assert_eq!(partitioner.choose(Some(b"21"), 10, 1, |_| Fitness::Fit), Some(0));
+            assert_eq!(partitioner.choose(Some(b""), 10, 0, |_| Fitness::Fit), None);
         }
     }
 
@@ -185,14 +200,6 @@ mod tests {
             let share = chosen.iter().filter(|chosen| **chosen == partition).count();
             assert!((350..650).contains(&share), "{share} of 3000 for {partition}");
         }
-    }
-
-    #[test]
-    fn a_full_batch_is_left_at_once() {
-        let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1000 }, 3);
-        let first = choices(&mut partitioner, 1, 10, &[true; 2])[0];
-        partitioner.switch();
-        assert_eq!(choices(&mut partitioner, 5, 10, &[true; 2]), [1 - first; 5]);
     }
 
     #[test]
@@ -214,6 +221,28 @@ mod tests {
     }
 
     #[test]
+    fn a_full_batch_is_left_at_once_unless_all_are_full() {
+        for spread in [Spread::Sticky { bytes: 1000 }, Spread::RoundRobin] {
+            let mut partitioner = Partitioner::new(spread, 3);
+            let mut choose = |of: [Fitness; 4]| {
+                partitioner.choose(None, 10, 4, |partition| of[partition as usize]).unwrap() as usize
+            };
+            for _ in 0..50 {
+                let first = choose([Fitness::Fit; 4]);
+                let mut of = [Fitness::Fit; 4];
+                of[first] = Fitness::Full;
+                assert_ne!(choose(of), first);
+                // Full before unusable, wherever they are.
+                let mut of = [Fitness::Unusable; 4];
+                of[(first + 2) % 4] = Fitness::Full;
+                assert_eq!(choose(of), (first + 2) % 4);
+                of[first] = Fitness::Fit;
+                assert_eq!(choose(of), first);
+            }
+        }
+    }
+
+    #[test]
     fn without_any_leader_events_still_have_somewhere_to_wait() {
         let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1000 }, 9);
         let chosen = choices(&mut partitioner, 400, 100, &[false; 5]);
@@ -229,8 +258,8 @@ mod tests {
         assert_eq!(choices(&mut round, 7, 1, &[true, false, true]), [0, 2, 0, 2, 0, 2, 0]);
         assert_eq!(choices(&mut round, 2, 1, &[true, true]), [1, 0], "fewer partitions than before");
         let mut explicit = Partitioner::new(Spread::Explicit(2), 9);
-        assert_eq!(explicit.choose(Some(b"key"), 1, 3, |_| false), Some(2));
-        assert_eq!(explicit.choose(None, 1, 2, |_| true), None);
+        assert_eq!(explicit.choose(Some(b"key"), 1, 3, |_| Fitness::Unusable), Some(2));
+        assert_eq!(explicit.choose(None, 1, 2, |_| Fitness::Fit), None);
     }
 
     #[test]

@@ -159,7 +159,10 @@ const BROKERS: [Shown<BrokerStats>; 8] = [
     ("broker_throttled_seconds_total", "Silence that it asked for.", |b| Value::Seconds(b.throttled_ns)),
 ];
 
-const PARTITIONS: [Shown<PartitionStats>; 8] = [
+const PARTITIONS: [Shown<PartitionStats>; 9] = [
+    ("partition_forsaken", "Whether it has had no leader for longer than kafka.leader_wait_s.", |p| {
+        Value::Plain(u64::from(p.forsaken))
+    }),
     ("partition_in_flight", "Whether a batch is with the leader.", |p| Value::Plain(u64::from(p.in_flight))),
     ("partition_batches_total", "Batches written.", |p| Value::Plain(p.batches)),
     ("partition_records_total", "Records written.", |p| Value::Plain(p.records)),

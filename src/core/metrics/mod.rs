@@ -9,16 +9,19 @@
 //! - [`stages`]: where a request's time went;
 //! - [`slowest`]: the requests that the tail is made of;
 //! - [`kafka`]: what a Kafka sink adds to that;
+//! - [`spill`]: what waits on disk for the sink;
 //! - [`exposition`]: all of it as Prometheus text.
 pub mod counters;
 pub mod exposition;
 pub mod kafka;
 pub mod slowest;
+pub mod spill;
 pub mod stages;
 
 pub use counters::{Books, Counters, Requests, Timeout};
 pub use kafka::Kafka;
 pub use slowest::{SlowRequest, Slowest};
+pub use spill::SpillFigures;
 pub use stages::{STAGES, Stage, Stages};
 
 /// Quantities that rise and fall, as they stand now.
@@ -104,6 +107,8 @@ pub struct Metrics {
     pub slowest: Slowest,
     /// Of the Kafka sink, if it is one.
     pub kafka: Kafka,
+    /// Of the spill, if there is one.
+    pub spill: SpillFigures,
 }
 
 impl Metrics {
@@ -116,6 +121,7 @@ impl Metrics {
             stages: Stages::new(),
             slowest: Slowest::new(),
             kafka: Kafka::new(),
+            spill: SpillFigures::default(),
         }
     }
 
@@ -126,6 +132,7 @@ impl Metrics {
         self.stages.copy_from(&other.stages);
         self.slowest = other.slowest;
         self.kafka.copy_from(&other.kafka);
+        self.spill = other.spill;
     }
 
     /// Adds another shard's figures.
@@ -135,6 +142,7 @@ impl Metrics {
         self.stages.merge(&other.stages);
         self.slowest.merge(&other.slowest);
         self.kafka.merge(&other.kafka);
+        self.spill.merge(&other.spill);
     }
 
     /// Both sides of received = stored + quarantined + rejected + shed + in flight.

@@ -1,4 +1,5 @@
 //! One header line: 384 bytes that say what the run behind it holds and which header came before.
+use super::key::RunKey;
 use core::fmt;
 use sha2::{Digest, Sha256};
 
@@ -160,6 +161,8 @@ pub struct Header {
     pub shard: u32,
     /// The stream of all events of the run.
     pub stream: StreamName,
+    /// The key that all events of the run were sent with, if their request named one and it was kept.
+    pub key: Option<RunKey>,
     /// Sequence number of the first event, at most [`NUMBER_MAX`].
     pub seq: u64,
     /// Events in the run, at least 1.
@@ -220,7 +223,8 @@ impl Header {
     /// Writes the header line. Allocates nothing.
     ///
     /// # Panics
-    /// When `seq` or `commit` is over [`NUMBER_MAX`]: a shard that counts so far is broken.
+    /// When `seq` or `commit` is over [`NUMBER_MAX`]: a shard that counts so far is broken. When the line does not
+    /// hold `key`: whoever took it did not ask [`RunKey::fits`].
     pub fn encode(&self, out: &mut [u8; HEADER_BYTES]) {
         assert!(self.seq <= NUMBER_MAX && self.commit <= NUMBER_MAX, "a header's numbers fit in 53 bits");
         let mut line = Line::new(out);
@@ -229,7 +233,13 @@ impl Header {
         line.number(u64::from(self.shard));
         line.put(b",\"stream\":\"");
         line.put(self.stream.as_bytes());
-        line.put(b"\",\"seq\":");
+        line.put(b"\"");
+        if let Some(key) = &self.key {
+            line.put(b",\"key\":\"");
+            key.encode(|piece| line.put(piece));
+            line.put(b"\"");
+        }
+        line.put(b",\"seq\":");
         line.number(self.seq);
         line.put(b",\"events\":");
         line.number(u64::from(self.events));
@@ -276,7 +286,9 @@ impl Header {
         let shard = fields.number(u64::from(u32::MAX))? as u32;
         fields.expect(b",\"stream\":\"")?;
         let stream = fields.name()?;
-        fields.expect(b"\",\"seq\":")?;
+        fields.expect(b"\"")?;
+        let key = fields.key()?;
+        fields.expect(b",\"seq\":")?;
         let seq = fields.number(NUMBER_MAX)?;
         fields.expect(b",\"events\":")?;
         let events = fields.number(u64::from(u32::MAX))? as u32;
@@ -306,6 +318,7 @@ impl Header {
         Ok(Header {
             shard,
             stream,
+            key,
             seq,
             events,
             bytes,
@@ -432,6 +445,19 @@ impl<'a> Fields<'a> {
         name.ok_or(HeaderError::Syntax(start as u16))
     }
 
+    /// The key and the quotes around it, if one stands here.
+    fn key(&mut self) -> Result<Option<RunKey>, HeaderError> {
+        const OPENS: &[u8] = b",\"key\":\"";
+        if !self.rest().starts_with(OPENS) {
+            return Ok(None);
+        }
+        self.at += OPENS.len();
+        let start = self.at;
+        let key = RunKey::decode(self.text()?).ok_or(HeaderError::Syntax(start as u16))?;
+        self.expect(b"\"")?;
+        Ok(Some(key))
+    }
+
     /// Nothing but spaces up to the last byte, a newline.
     pub(super) fn padding(&mut self) -> Result<(), HeaderError> {
         while self.at < self.line.len() - 1 {
@@ -451,6 +477,7 @@ mod tests {
         Header {
             shard: u32::MAX,
             stream: StreamName::new(&[b'x'; 64]).unwrap(),
+            key: None,
             seq: NUMBER_MAX,
             events: u32::MAX,
             bytes: u32::MAX,
@@ -467,6 +494,7 @@ mod tests {
         Header {
             shard: 0,
             stream: StreamName::DEFAULT,
+            key: None,
             seq: 1041,
             events: 2,
             bytes: 846,
@@ -479,10 +507,26 @@ mod tests {
         }
     }
 
+    /// The longest keys beside the largest numbers that a batch comes to.
+    fn keyed() -> [Header; 4] {
+        let batch = Header { events: 99_999_999, bytes: 99_999_999, left: 4096, ..largest() };
+        let with = |shard, stream: &[u8], key: &[u8]| {
+            let stream = StreamName::new(stream).unwrap();
+            assert!(RunKey::fits(shard, &stream, key));
+            Header { shard, stream, key: RunKey::new(key), ..batch }
+        };
+        [
+            with(u32::MAX, &[b's'; 64], b"abc"),
+            with(9, b"s", &[b'k'; RunKey::BYTES_MAX]),
+            with(12, b"default", "\u{e9}\"%".as_bytes()),
+            with(0, b"default", b""),
+        ]
+    }
+
     #[test]
     fn what_is_written_is_read_and_leaves_room_for_a_space() {
         let smallest = Header { seq: 0, events: 0, bytes: 0, time_ms: 0, commit: 0, ..ordinary() };
-        for header in [largest(), ordinary(), smallest] {
+        for header in [largest(), ordinary(), smallest].into_iter().chain(keyed()) {
             let mut line = [0; HEADER_BYTES];
             header.encode(&mut line);
             let read = Header::parse(&line).unwrap();
@@ -509,7 +553,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_refused() {
-        for header in [largest(), ordinary()] {
+        for header in [largest(), ordinary()].into_iter().chain(keyed()) {
             let mut line = [0; HEADER_BYTES];
             header.encode(&mut line);
             for bit in 0..HEADER_BYTES * 8 {

@@ -36,6 +36,7 @@ impl Writer {
             let header = Header {
                 shard: self.shard,
                 stream: StreamName::new(stream.as_bytes()).expect("a stream's name"),
+                key: None,
                 seq: self.chain.seq,
                 events: events.len() as u32,
                 bytes: body.len() as u32,

@@ -234,6 +234,22 @@ impl<R: ReadAt> Walker<R> {
         }
     }
 
+    /// The same, begun at this offset, where an earlier walk over the file left off with `chain`.
+    ///
+    /// # Panics
+    /// When the offset is not a multiple of [`BLOCK_BYTES`]: no commit begins there.
+    #[must_use]
+    pub fn begun_at(mut self, offset: u64) -> Walker<R> {
+        assert!(offset.is_multiple_of(BLOCK_BYTES as u64), "commits begin on blocks");
+        self.at = offset;
+        self
+    }
+
+    /// The first header of the next segment that has one, now that there is one.
+    pub fn followed_by(&mut self, next: Header) {
+        self.next = Some(next);
+    }
+
     /// Where the chain stands behind all that was accepted so far.
     pub fn chain(&self) -> Option<Chain> {
         self.chain

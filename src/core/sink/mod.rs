@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod null;
 pub mod quarantine;
 pub mod segments;
+pub mod spill;
 
 use crate::ack::Ack;
 use crate::batch::Batch;
@@ -178,6 +179,21 @@ pub trait Sink {
     fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
         None
     }
+    /// Where its events wait while it cannot take them, if there is such a place.
+    #[inline]
+    fn spill(&self) -> Option<&spill::Spill> {
+        None
+    }
+    /// The same, to be moved.
+    #[inline]
+    fn spill_mut(&mut self) -> Option<&mut spill::Spill> {
+        None
+    }
+    /// The next commit's events are that shard's, stored before, from this sequence number on, rising and perhaps
+    /// with gaps. For sinks that name commits by their events.
+    fn origin(&mut self, shard: u32, seq: u64) {
+        let _ = (shard, seq);
+    }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
     /// The sealed batch is written (and flushed, if that was asked).
@@ -204,6 +220,8 @@ pub enum AnySink {
     Segments(segments::SegmentSink),
     /// Kafka.
     Kafka(alloc::boxed::Box<kafka::KafkaSink>),
+    /// One of the others, with a place beside it where events wait while it cannot take them.
+    Spilling(alloc::boxed::Box<spill::Spilling>),
 }
 
 macro_rules! each {
@@ -212,6 +230,7 @@ macro_rules! each {
             AnySink::Null($sink) => $do,
             AnySink::Segments($sink) => $do,
             AnySink::Kafka($sink) => $do,
+            AnySink::Spilling($sink) => $do,
         }
     };
 }
@@ -231,11 +250,30 @@ impl Sink for AnySink {
     }
     #[inline]
     fn kafka(&self) -> Option<&kafka::KafkaSink> {
-        if let AnySink::Kafka(sink) = self { Some(sink) } else { None }
+        match self {
+            AnySink::Kafka(sink) => Some(sink),
+            AnySink::Spilling(sink) => sink.kafka(),
+            AnySink::Null(_) | AnySink::Segments(_) => None,
+        }
     }
     #[inline]
     fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
-        if let AnySink::Kafka(sink) = self { Some(sink) } else { None }
+        match self {
+            AnySink::Kafka(sink) => Some(sink),
+            AnySink::Spilling(sink) => sink.kafka_mut(),
+            AnySink::Null(_) | AnySink::Segments(_) => None,
+        }
+    }
+    #[inline]
+    fn spill(&self) -> Option<&spill::Spill> {
+        if let AnySink::Spilling(sink) = self { sink.spill() } else { None }
+    }
+    #[inline]
+    fn spill_mut(&mut self) -> Option<&mut spill::Spill> {
+        if let AnySink::Spilling(sink) = self { sink.spill_mut() } else { None }
+    }
+    fn origin(&mut self, shard: u32, seq: u64) {
+        each!(self, sink => sink.origin(shard, seq));
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))

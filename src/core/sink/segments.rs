@@ -40,6 +40,11 @@ impl SegmentSink {
             flight: None,
         }
     }
+
+    /// Sequence number of the first event that no sound commit holds.
+    pub fn next_seq(&self) -> u64 {
+        self.seq
+    }
 }
 
 impl Sink for SegmentSink {

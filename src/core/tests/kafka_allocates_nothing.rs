@@ -6,7 +6,7 @@ use counting::CALLS;
 use ringmill_core::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use ringmill_core::kafka::batch::Stamp;
 use ringmill_core::kafka::compress::{Compress, Lz4};
-use ringmill_core::kafka::partition::{Partitioner, Spread};
+use ringmill_core::kafka::partition::{Fitness, Partitioner, Spread};
 use ringmill_core::kafka::produce::{
     Part, ProduceBatch, ProduceFrame, ProduceHead, ProduceResponse, TopicRef,
 };
@@ -31,7 +31,10 @@ impl Sink {
             let key = n.to_be_bytes();
             let key = keyed.then_some(&key[..]);
             let value = &VALUE[n as usize % 100..];
-            let partition = partitioner.choose(key, value.len(), PARTITIONS, |partition| partition != 3);
+            let partition = partitioner.choose(key, value.len(), PARTITIONS, |partition| match partition {
+                3 => Fitness::Unusable,
+                _ => Fitness::Fit,
+            });
             let headers = [(&b"stream"[..], &b"web"[..])];
             let mark = arena.mark();
             arena

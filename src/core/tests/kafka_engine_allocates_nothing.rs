@@ -13,7 +13,7 @@ use ringmill_core::kafka::compress::{Compress, Lz4};
 use ringmill_core::kafka::partition::Spread;
 use ringmill_core::kafka::producer::{
     self, BrokerSeen, Command, Input, LinkId, MetadataAnswer, PartitionSeen, ProduceAnswer, ProducerIdAnswer,
-    TopicId, TopicSeen, Versions,
+    TopicId, TopicSeen,
 };
 use ringmill_core::metrics::ShardSnapshot;
 use ringmill_core::sink::AnySink;
@@ -143,8 +143,7 @@ impl Bench {
         let (producer, now_ns) = (upstream.producer, upstream.now_ns);
         match todo {
             Todo::Dial(link) => {
-                let versions = Versions { produce: 12, metadata: 12, init_producer_id: 4 };
-                producer.handle(now_ns, Input::Up { link, versions: &versions });
+                producer.handle(now_ns, Input::Up { link });
             }
             Todo::HangUp => {}
             Todo::Metadata(link, correlation) => {

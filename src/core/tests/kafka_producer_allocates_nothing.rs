@@ -5,7 +5,7 @@ mod counting;
 use counting::CALLS;
 use ringmill_core::kafka::producer::{
     BrokerSeen, Command, Input, LinkFailure, LinkId, MetadataAnswer, Outcome, PartitionIndex, PartitionSeen,
-    ProduceAnswer, Producer, ProducerIdAnswer, Settings, Slot, TopicId, TopicIndex, TopicSeen, Versions,
+    ProduceAnswer, Producer, ProducerIdAnswer, Settings, Slot, TopicId, TopicIndex, TopicSeen,
 };
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -67,8 +67,7 @@ impl Bench {
             match due {
                 Due::Nothing => {}
                 Due::Dialed(link) => {
-                    let versions = Versions { produce: 12, metadata: 12, init_producer_id: 4 };
-                    self.producer.handle(self.now, Input::Up { link, versions: &versions });
+                    self.producer.handle(self.now, Input::Up { link });
                 }
                 Due::Metadata(link, correlation) => self.metadata(link, correlation),
                 Due::Id(link, correlation) => {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::sasl::{self, Credentials, Key, KeyJob, Mechanism, Scram};
 use super::wire::{self, Head};
 use crate::core::kafka::produce;
-use crate::core::kafka::producer::{LinkFailure, Versions, error_name};
+use crate::core::kafka::producer::{LinkFailure, error_name};
 
 /// Why a connection cannot be used: for the producer, and for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,17 @@ impl Failure {
     pub(super) fn new(why: LinkFailure, text: impl Into<String>) -> Failure {
         Failure { why, text: text.into() }
     }
+}
+
+/// The versions that were agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Versions {
+    /// Of Produce: 3 to 13.
+    pub(super) produce: i16,
+    /// Of Metadata.
+    pub(super) metadata: i16,
+    /// Of InitProducerId.
+    pub(super) init_producer_id: i16,
 }
 
 /// How far it is.
@@ -59,7 +70,7 @@ enum State {
 /// One connection's handshake, and its repetitions.
 pub(super) struct Handshake {
     client_id: Arc<str>,
-    credentials: Option<Arc<Credentials>>,
+    pub(super) credentials: Option<Arc<Credentials>>,
     state: State,
     /// Of the request on its way.
     correlation: i32,

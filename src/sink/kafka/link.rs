@@ -11,7 +11,6 @@ use std::ops::Range;
 use super::Batches;
 use super::handshake::{Failure, Handshake};
 use super::tls;
-use crate::core::kafka::arena::Slot as ArenaSlot;
 use crate::core::kafka::produce::{Part, ProduceFrame};
 use crate::core::kafka::producer::{LinkFailure, LinkId};
 use crate::shard::driver::peer::{PeerId, PeerSend};
@@ -28,6 +27,13 @@ const INBOX_BYTES: usize = 64 << 10;
 /// So much is encrypted at once.
 const TLS_BYTES: usize = 256 << 10;
 
+/// Requests that wait or are in flight at once, whatever they are; room for them is made when the connection is up.
+const REQUESTS: usize = 16;
+/// Produce requests among them: as many as the producer has in flight on a link.
+const FRAMES: usize = 5;
+/// Room for answers that come together.
+const ANSWER_BYTES: usize = 8 << 10;
+
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -35,6 +41,8 @@ pub(super) enum Stage {
     Free,
     /// On its way.
     Dialing,
+    /// Made; what is to be shown on it is being read.
+    Secrets,
     /// In the TLS handshake.
     Tls,
     /// In ours.
@@ -83,13 +91,12 @@ impl Item {
             skip -= skipped;
             show(&bytes[skipped..])
         };
-        let number = |slot: &ArenaSlot| slot.0;
         match &self.what {
             What::Bytes(bytes) => piece(bytes),
             What::Produce(frame) => frame.parts().iter().all(|part| match part {
                 Part::Framing(range) => piece(&frame.framing()[range.clone()]),
-                Part::Header(slot) => piece(batches.bytes(number(slot)).0),
-                Part::Records(slot) => piece(batches.bytes(number(slot)).1),
+                Part::Header(slot) => piece(batches.bytes(*slot).0),
+                Part::Records(slot) => piece(batches.bytes(*slot).1),
             }),
         }
     }
@@ -111,6 +118,10 @@ pub(super) struct Link {
     pub(super) renewing: bool,
     /// Answers to other requests than those of the handshake.
     pub(super) answers: u64,
+    /// It stands in the list of those that may have something to send.
+    pub(super) queued: bool,
+    /// It was counted as one that reads batches.
+    pub(super) borrowing: bool,
     queue: VecDeque<Item>,
     behind: VecDeque<Item>,
     pending: VecDeque<Pending>,
@@ -137,6 +148,8 @@ impl Link {
             renew_ns: None,
             renewing: false,
             answers: 0,
+            queued: false,
+            borrowing: false,
             queue: VecDeque::new(),
             behind: VecDeque::new(),
             pending: VecDeque::new(),
@@ -146,6 +159,16 @@ impl Link {
             flying: 0,
             spare: Vec::new(),
         }
+    }
+
+    /// Makes the room that its requests and answers need, so that none is made while events flow.
+    pub(super) fn prepare(&mut self) {
+        for queue in [&mut self.queue, &mut self.behind] {
+            queue.reserve(REQUESTS.saturating_sub(queue.len()));
+        }
+        self.pending.reserve(REQUESTS.saturating_sub(self.pending.len()));
+        self.inbox.reserve(ANSWER_BYTES.saturating_sub(self.inbox.len()));
+        self.spare.resize_with(FRAMES.max(self.spare.len()), ProduceFrame::default);
     }
 
     /// Gives it up. What is in flight stays until [`Link::free`].

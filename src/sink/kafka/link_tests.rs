@@ -4,8 +4,7 @@ use super::*;
 struct None_;
 
 impl Batches for None_ {
-    fn stamp(&mut self, _: u32, _: crate::core::kafka::batch::Stamp) {}
-    fn bytes(&self, _: u32) -> (&[u8], &[u8]) {
+    fn bytes(&self, _: crate::core::kafka::arena::Slot) -> (&[u8], &[u8]) {
         (&[], &[])
     }
 }
@@ -130,7 +129,7 @@ fn requests_wait_behind_a_renewal() {
     let mut link = up();
     link.handshake = Some(Handshake::new("test".into(), None));
     ask(&mut link, 1);
-    link.renew();
+    link.renew(None);
     ask(&mut link, 2);
     let sent = send(&mut link);
     assert_eq!(sent[..10], [1; 10]);

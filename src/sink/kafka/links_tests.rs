@@ -54,6 +54,9 @@ struct World {
     slice: usize,
     now_ns: u64,
     outcomes: Vec<Outcome>,
+    /// What the files hold, and how often they were read.
+    secrets: Result<Secrets, String>,
+    secrets_read: u32,
 }
 
 fn world(change: impl FnOnce(&mut LinkSettings), authority: Option<Authority>) -> World {
@@ -62,6 +65,7 @@ fn world(change: impl FnOnce(&mut LinkSettings), authority: Option<Authority>) -
         client_id: "test".into(),
         tls: authority.as_ref().map(|authority| Tls::load(&authority.settings()).unwrap()),
         sasl: None,
+        renews_secrets: false,
         produce_timeout_ms: 20_000,
     };
     change(&mut settings);
@@ -90,6 +94,8 @@ fn world(change: impl FnOnce(&mut LinkSettings), authority: Option<Authority>) -
         slice: usize::MAX,
         now_ns: 0,
         outcomes: Vec::new(),
+        secrets: Err("no such file".into()),
+        secrets_read: 0,
     }
 }
 
@@ -139,6 +145,10 @@ impl World {
             moved = true;
             let solution = match task {
                 Task::Key(job) => Solution::Key(job.run()),
+                Task::Secrets => {
+                    self.secrets_read += 1;
+                    Solution::Secrets(self.secrets.clone())
+                }
                 Task::Resolve { host, port } if host == "kafka" => {
                     Solution::Resolved(Ok((1..=2).map(|n| ([127, 0, 0, n], port).into()).collect()))
                 }
@@ -177,7 +187,7 @@ impl World {
         }
         self.arena.seal(None);
         let batch = self.arena.batches().next().unwrap();
-        self.producer.submit(self.now_ns, Slot(batch.slot.0), index, batch.records, batch.bytes);
+        self.producer.submit(self.now_ns, batch.slot, index, batch.records, batch.bytes);
         self.arena.batch_bytes(batch.slot).1.to_vec()
     }
 
@@ -333,7 +343,7 @@ fn a_batch_arrives_as_it_lies_whatever_the_slices_versions_and_credentials() {
             assert_eq!(world.outcomes, [Outcome::Written { base_offset: 40 }]);
             assert_eq!(world.broker.batches.len(), 1);
             let batch = &world.broker.batches[0];
-            assert!(batch[..61] == *world.arena.batch_bytes(ArenaSlot(0)).0 && batch[61..] == expected);
+            assert!(batch[..61] == *world.arena.batch_bytes(Slot(0)).0 && batch[61..] == expected);
             assert!(!world.links.borrows_batches());
             assert_eq!(world.failure(), "");
         }
@@ -462,4 +472,49 @@ fn a_broker_that_falls_silent_is_given_up_and_nothing_stays_behind() {
     world.producer.drain(world.now_ns, world.now_ns);
     world.run(100);
     assert!(world.producer.is_drained() && world.links.is_empty());
+}
+
+#[test]
+fn credentials_are_those_of_the_moment_and_older_ones_do_when_they_cannot_be_read() {
+    let mut world = world(
+        |settings| (settings.sasl, settings.renews_secrets) = (credentials(Mechanism::Plain, "pw"), true),
+        None,
+    );
+    // What was read at the start does where nothing can be read.
+    world.run(200);
+    world.warm_up();
+    assert!(world.failure().starts_with("no such file; going on with"), "and it is told");
+    let read = world.secrets_read;
+    assert!(read > 0);
+    // The password is changed there and here, and connections are lost.
+    world.broker.password = "new";
+    world.secrets = Ok(Secrets { tls: None, sasl: credentials(Mechanism::Plain, "new") });
+    world.lose_all(0);
+    world.run(2000);
+    assert!(world.producer.ready().is_ok() && world.secrets_read > read);
+    world.secrets = Err("half written".into());
+    world.lose_all(0);
+    world.run(2000);
+    assert!(world.producer.ready().is_ok(), "with those read last");
+    assert!(world.failure().starts_with("half written; "));
+}
+
+#[test]
+fn who_has_to_say_again_who_we_are_reads_the_password_again() {
+    let mut world = world(
+        |settings| (settings.sasl, settings.renews_secrets) = (credentials(Mechanism::Plain, "pw"), true),
+        None,
+    );
+    world.secrets = Ok(Secrets { tls: None, sasl: credentials(Mechanism::Plain, "pw") });
+    world.broker.lifetime_ms = 10_000;
+    world.run(200);
+    world.warm_up();
+    let (read, asked) = (world.secrets_read, world.broker.asked.len());
+    world.broker.password = "new";
+    world.secrets = Ok(Secrets { tls: None, sasl: credentials(Mechanism::Plain, "new") });
+    world.run(9_600);
+    assert!(world.secrets_read > read);
+    let again = world.broker.asked[asked..].iter().filter(|api| **api == 36).count();
+    assert!(again > 0 && world.producer.ready().is_ok(), "{again} times, on the same connection");
+    assert_eq!(world.failure(), "");
 }

@@ -12,6 +12,7 @@
 //! - `steps`: requests put on a connection, and what answers mean for the producer.
 //! - `link`: one connection: frames, order, what is in flight.
 //! - [`handshake`]: versions and credentials; [`sasl`] and [`tls`] within it.
+//! - [`secrets`]: certificates and credentials, read anew for each connection.
 //! - `wire`: control messages to and from bytes.
 //! - [`resolve`]: threads for what takes long. [`zstd`]: a codec that is written in C.
 
@@ -19,6 +20,7 @@ pub mod handshake;
 mod link;
 pub mod resolve;
 pub mod sasl;
+pub mod secrets;
 mod steps;
 pub mod tls;
 mod wire;
@@ -28,10 +30,9 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::core::kafka::arena::{RecordArena, Slot as ArenaSlot};
-use crate::core::kafka::batch::Stamp;
+use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::producer::{
-    Command, Endpoint, Input, LinkFailure, LinkId, ProduceAnswer, Producer, Slot, TopicIndex,
+    Command, Endpoint, Input, LinkFailure, LinkId, ProduceAnswer, Producer, Slot, Stamp, TopicIndex,
 };
 use crate::core::memory::Memory;
 use crate::shard::driver::peer::{PEERS_MAX, PeerId, PeerSend};
@@ -39,6 +40,7 @@ use handshake::{Failure, Handshake};
 use link::{Link, Stage};
 use resolve::{Solution, Task};
 use sasl::Credentials;
+use secrets::Secrets;
 use tls::Tls;
 
 /// Sentences about failed connections that wait to be logged.
@@ -55,24 +57,33 @@ pub struct LinkSettings {
     pub tls: Option<Tls>,
     /// Credentials, if they are wanted.
     pub sasl: Option<Credentials>,
+    /// Both are asked for again ([`Task::Secrets`]) for each connection; these are the first.
+    pub renews_secrets: bool,
     /// How long a leader may wait for the other replicas, milliseconds. Below the producer's request timeout.
     pub produce_timeout_ms: i32,
 }
 
-/// Sealed batches, by the number of their slot.
+/// Sealed batches, to be sent.
 pub trait Batches {
-    /// Writes the header, before the batch is sent under this stamp for the first time.
-    fn stamp(&mut self, slot: u32, stamp: Stamp);
     /// Header and records, which stay where they are while [`Links::borrows_batches`].
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]);
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]);
+}
+
+/// Sealed batches of which some were never sent.
+pub trait Unsent: Batches {
+    /// Writes the header, before the batch is sent under this stamp for the first time.
+    fn stamp(&mut self, slot: Slot, stamp: Stamp);
 }
 
 impl<M: Memory> Batches for RecordArena<M> {
-    fn stamp(&mut self, slot: u32, stamp: Stamp) {
-        RecordArena::stamp(self, ArenaSlot(slot), stamp);
+    fn bytes(&self, slot: Slot) -> (&[u8], &[u8]) {
+        self.batch_bytes(slot)
     }
-    fn bytes(&self, slot: u32) -> (&[u8], &[u8]) {
-        self.batch_bytes(ArenaSlot(slot))
+}
+
+impl<M: Memory> Unsent for RecordArena<M> {
+    fn stamp(&mut self, slot: Slot, stamp: Stamp) {
+        RecordArena::stamp(self, slot, stamp);
     }
 }
 
@@ -94,8 +105,12 @@ pub struct Links {
     credentials: Option<Arc<Credentials>>,
     rows: Vec<Row>,
     links: Vec<Link>,
-    /// From which the next search for something to send begins.
-    turn: usize,
+    /// Connections that may have something to send, each once.
+    to_send: VecDeque<PeerId>,
+    /// Connections that read batches.
+    borrowing: usize,
+    /// No connection says again who we are before this.
+    renew_ns: Option<u64>,
     dials: VecDeque<(PeerId, SocketAddr)>,
     hang_ups: VecDeque<PeerId>,
     tasks: VecDeque<(LinkId, Task)>,
@@ -117,7 +132,9 @@ impl Links {
             settings,
             rows: (0..rows).map(|_| Row::default()).collect(),
             links: (0..peers).map(|_| Link::new()).collect(),
-            turn: 0,
+            to_send: VecDeque::with_capacity(peers),
+            borrowing: 0,
+            renew_ns: None,
             dials: VecDeque::new(),
             hang_ups: VecDeque::new(),
             tasks: VecDeque::new(),
@@ -130,7 +147,7 @@ impl Links {
 
     /// Carries out everything that the producer commands. To be called after whatever may have changed its mind:
     /// each of the calls below, and each of the producer's own.
-    pub fn obey(&mut self, now_ns: u64, producer: &mut Producer, batches: &mut impl Batches) {
+    pub fn obey(&mut self, now_ns: u64, producer: &mut Producer, batches: &mut impl Unsent) {
         while let Some(command) = producer.next_command(now_ns) {
             match command {
                 Command::Dial { link, to } => self.dial(now_ns, producer, link, to),
@@ -164,11 +181,32 @@ impl Links {
 
     /// For the driver.
     pub fn next_peer_send<'a>(&'a mut self, batches: &'a impl Batches) -> Option<PeerSend<'a>> {
-        let count = self.links.len();
-        let at =
-            (0..count).map(|n| (self.turn + n) % count).find(|&at| self.links[at].wants_to_send(batches))?;
-        self.turn = at + 1;
-        Some(self.links[at].send(at as PeerId, batches))
+        loop {
+            let peer = self.to_send.pop_front()?;
+            let link = &mut self.links[peer as usize];
+            link.queued = false;
+            if link.wants_to_send(batches) {
+                // What encrypting took along is borrowed no longer.
+                self.touch(peer);
+                return Some(self.links[peer as usize].send(peer, batches));
+            }
+        }
+    }
+
+    /// Something about a connection has changed: it may have something to send, may borrow or not, may be due. So
+    /// that no wake has to look at all of them.
+    fn touch(&mut self, peer: PeerId) {
+        let link = &mut self.links[peer as usize];
+        if !std::mem::replace(&mut link.queued, true) {
+            self.to_send.push_back(peer);
+        }
+        let borrows = link.borrows();
+        match (std::mem::replace(&mut link.borrowing, borrows), borrows) {
+            (false, true) => self.borrowing += 1,
+            (true, false) => self.borrowing -= 1,
+            _ => {}
+        }
+        self.renew_ns = self.renew_ns.into_iter().chain(link.renew_ns).min();
     }
 
     /// For [`resolve::Helpers::ask`]; the solution goes to [`Links::solved`].
@@ -185,7 +223,7 @@ impl Links {
     /// stamped anew, also when its outcome is known. It ends by itself, at the latest with the producer's request
     /// timeout.
     pub fn borrows_batches(&self) -> bool {
-        self.links.iter().any(Link::borrows)
+        self.borrowing > 0
     }
 
     /// Whether the driver has let go of every connection.
@@ -195,16 +233,25 @@ impl Links {
 
     /// When [`Links::tick`] is due.
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.links.iter().filter_map(|link| link.renew_ns).min()
+        self.renew_ns
     }
 
     /// Says again who we are where it is time to.
     pub fn tick(&mut self, now_ns: u64) {
-        for link in &mut self.links {
+        if self.renew_ns.is_none_or(|at_ns| at_ns > now_ns) {
+            return;
+        }
+        for peer in 0..self.links.len() {
+            let link = &mut self.links[peer];
             if link.stage == Stage::Up && link.renew_ns.take_if(|at_ns| *at_ns <= now_ns).is_some() {
-                link.renew();
+                match self.settings.renews_secrets {
+                    true => self.tasks.push_back((link.id, Task::Secrets)),
+                    false => link.renew(self.credentials.clone()),
+                }
+                self.touch(peer as PeerId);
             }
         }
+        self.renew_ns = self.links.iter().filter_map(|link| link.renew_ns).min();
     }
 
     fn dial(&mut self, now_ns: u64, producer: &mut Producer, id: LinkId, to: Endpoint) {
@@ -267,9 +314,38 @@ impl Links {
             (Solution::Key(key), Some(peer)) => {
                 let link = &mut self.links[peer as usize];
                 link.proceed(|handshake, out| handshake.key(&key, out));
+                self.touch(peer);
+            }
+            (Solution::Secrets(found), Some(peer)) => {
+                self.take_secrets(found);
+                let link = &mut self.links[peer as usize];
+                match link.stage {
+                    Stage::Secrets => self.introduce(now_ns, producer, peer),
+                    Stage::Up => link.renew(self.credentials.clone()),
+                    _ => {}
+                }
+                self.touch(peer);
             }
             _ => {}
         }
+    }
+
+    fn take_secrets(&mut self, found: Result<Secrets, String>) {
+        match found {
+            Ok(secrets) => {
+                self.settings.tls = secrets.tls;
+                self.credentials = secrets.sasl.map(Arc::new);
+            }
+            Err(why) => self.say(format!("{why}; going on with what was read before")),
+        }
+    }
+
+    /// Has a sentence logged.
+    fn say(&mut self, text: String) {
+        if self.failures.len() == FAILURES_MAX {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(text);
     }
 
     /// From the driver.
@@ -281,15 +357,28 @@ impl Links {
         if let Err(code) = result {
             return self.dial_failed(now_ns, producer, peer, code);
         }
+        if self.settings.renews_secrets {
+            link.stage = Stage::Secrets;
+            let id = link.id;
+            return self.tasks.push_back((id, Task::Secrets));
+        }
+        self.introduce(now_ns, producer, peer);
+    }
+
+    /// Begins to speak on a connection that was made.
+    fn introduce(&mut self, now_ns: u64, producer: &mut Producer, peer: PeerId) {
+        let link = &mut self.links[peer as usize];
         link.handshake = Some(Handshake::new(self.client_id.clone(), self.credentials.clone()));
         let Some(tls) = &self.settings.tls else {
             link.stage = Stage::Hello;
-            return link.proceed(Handshake::begin);
+            link.proceed(Handshake::begin);
+            return self.touch(peer);
         };
         match tls.session(&link.host) {
             Ok(session) => {
                 link.tls = Some(Box::new(session));
                 link.stage = Stage::Tls;
+                self.touch(peer);
             }
             Err(failure) => {
                 let id = link.id;
@@ -327,6 +416,7 @@ impl Links {
     /// From the driver.
     pub fn peer_released(&mut self, peer: PeerId) {
         self.links[peer as usize].free();
+        self.touch(peer);
     }
 
     /// The producer wants it no more.
@@ -342,16 +432,14 @@ impl Links {
 
     fn let_go(&mut self, peer: PeerId) {
         self.links[peer as usize].leave();
+        self.touch(peer);
         self.hang_ups.push_back(peer);
     }
 
     /// A connection is no more: for the producer, and for the log.
     fn down(&mut self, now_ns: u64, producer: &mut Producer, id: LinkId, failure: &Failure) {
         let row = &self.rows[id.row()];
-        if self.failures.len() == FAILURES_MAX {
-            self.failures.pop_front();
-        }
-        self.failures.push_back(format!("broker {}:{} {}", row.host, row.port, failure.text));
+        self.say(format!("broker {}:{} {}", row.host, row.port, failure.text));
         self.hang_up(id);
         producer.handle(now_ns, Input::Down { link: id, why: failure.why });
     }

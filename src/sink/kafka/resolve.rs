@@ -1,7 +1,7 @@
-//! What takes long and so is done on threads beside the shards: addresses of names, and keys of SCRAM.
+//! What takes long and so is done on threads beside the shards: addresses of names, keys of SCRAM, files.
 //!
 //! A name that does not answer keeps its thread for as long as the system's resolver waits, so there are two for
-//! names, and one of its own for keys. Both end when the last [`Helpers`] is dropped.
+//! names, and one of its own for keys and for files. All end when the last [`Helpers`] is dropped.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use super::sasl::{Key, KeyJob};
+use super::secrets::{self, Secrets};
 
 /// Threads for names.
 const NAME_THREADS: usize = 2;
@@ -31,6 +32,8 @@ pub enum Task {
     },
     /// The key that SCRAM wants.
     Key(KeyJob),
+    /// Certificates and credentials as they are now.
+    Secrets,
 }
 
 /// What came of it.
@@ -40,6 +43,8 @@ pub enum Solution {
     Resolved(Result<Vec<SocketAddr>, String>),
     /// The key.
     Key(Key),
+    /// What is in the files, or what is wrong with them, in words.
+    Secrets(Result<Secrets, String>),
 }
 
 type Job<T> = (T, Box<dyn FnOnce(Solution) + Send>);
@@ -50,6 +55,7 @@ type Name = (String, u16);
 pub struct Helpers {
     names: mpsc::Sender<Job<Name>>,
     keys: mpsc::Sender<Job<KeyJob>>,
+    secrets: Option<mpsc::Sender<Job<()>>>,
 }
 
 impl fmt::Debug for Helpers {
@@ -59,11 +65,11 @@ impl fmt::Debug for Helpers {
 }
 
 impl Helpers {
-    /// Starts them.
+    /// Starts them. `secrets` reads what [`Task::Secrets`] asks for; without it nobody may ask.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start() -> io::Result<Helpers> {
+    pub fn start(secrets: Option<secrets::Read>) -> io::Result<Helpers> {
         let (names, jobs) = mpsc::channel::<Job<Name>>();
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..NAME_THREADS {
@@ -84,7 +90,8 @@ impl Helpers {
             }
         };
         thread::Builder::new().name("kafka-keys".into()).spawn(work)?;
-        Ok(Helpers { names, keys })
+        let secrets = secrets.map(read_secrets).transpose()?;
+        Ok(Helpers { names, keys, secrets })
     }
 
     /// Does it, and tells `done` on the helper's thread. Never blocks.
@@ -93,8 +100,22 @@ impl Helpers {
         let _ = match task {
             Task::Resolve { host, port } => self.names.send(((host, port), Box::new(done))).is_ok(),
             Task::Key(job) => self.keys.send((job, Box::new(done))).is_ok(),
+            Task::Secrets => {
+                self.secrets.as_ref().is_some_and(|secrets| secrets.send(((), Box::new(done))).is_ok())
+            }
         };
     }
+}
+
+fn read_secrets(mut read: secrets::Read) -> io::Result<mpsc::Sender<Job<()>>> {
+    let (secrets, jobs) = mpsc::channel::<Job<()>>();
+    let work = move || {
+        while let Ok(((), done)) = jobs.recv() {
+            done(Solution::Secrets(read()));
+        }
+    };
+    thread::Builder::new().name("kafka-secrets".into()).spawn(work)?;
+    Ok(secrets)
 }
 
 fn remember(known: &mut VecDeque<(KeyJob, Key)>, job: KeyJob) -> Key {
@@ -132,13 +153,28 @@ mod tests {
 
     #[test]
     fn names_have_addresses_or_an_error() {
-        let helpers = Helpers::start().unwrap();
+        let helpers = Helpers::start(None).unwrap();
         let task = |host: &str| Task::Resolve { host: host.into(), port: 9092 };
         let Solution::Resolved(Ok(found)) = ask(&helpers, task("localhost")) else { panic!("no address") };
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 9092));
         // Too long for any name: needs no resolver to know.
         let Solution::Resolved(result) = ask(&helpers, task(&"x".repeat(300))) else { panic!("a key") };
         assert!(!result.unwrap_err().is_empty());
+    }
+
+    #[test]
+    fn files_are_read_each_time_and_errors_told() {
+        let mut times = 0;
+        let read = move || {
+            times += 1;
+            if times == 1 { Ok(Secrets::default()) } else { Err(format!("{times} times")) }
+        };
+        let helpers = Helpers::start(Some(Box::new(read))).unwrap();
+        let read = || match ask(&helpers, Task::Secrets) {
+            Solution::Secrets(found) => found.map(|found| found.sasl.is_none()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([read(), read()], [Ok(true), Err("2 times".into())]);
     }
 
     #[test]
@@ -149,7 +185,7 @@ mod tests {
             remember(&mut known, some_job(salt));
         }
         assert_eq!(known.len(), KEYS_MAX);
-        let helpers = Helpers::start().unwrap();
+        let helpers = Helpers::start(None).unwrap();
         let Solution::Key(key) = ask(&helpers, Task::Key(some_job(3))) else { panic!("no key") };
         assert_eq!(format!("{key:?}"), "Key");
     }

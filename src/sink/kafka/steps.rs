@@ -1,12 +1,13 @@
 //! Requests put on a connection, and what its answers mean for the producer.
 
+use std::sync::Arc;
+
 use super::handshake::{self, Failure, Handshake, Progress};
 use super::link::{Asked, Link, Pending, Stage};
 use super::resolve::Task;
+use super::sasl::Credentials;
 use super::wire::{self, Head};
-use super::{Batches, Links};
-use crate::core::kafka::arena::Slot as ArenaSlot;
-use crate::core::kafka::batch::Stamp;
+use super::{Links, Unsent};
 use crate::core::kafka::produce::{
     self, BATCHES_MAX, PartitionAnswer, ProduceBatch, ProduceHead, ProduceResponse, TopicRef,
 };
@@ -32,8 +33,11 @@ impl Link {
     }
 
     /// Begins to say again who we are.
-    pub(super) fn renew(&mut self) {
+    pub(super) fn renew(&mut self, credentials: Option<Arc<Credentials>>) {
         self.renewing = true;
+        if let Some(handshake) = &mut self.handshake {
+            handshake.credentials = credentials;
+        }
         self.proceed(Handshake::again);
     }
 }
@@ -42,6 +46,12 @@ impl Links {
     fn link_of(&mut self, id: LinkId) -> Option<&mut Link> {
         let row = self.rows.get(id.row()).filter(|row| row.id == Some(id))?;
         row.peer.map(|peer| &mut self.links[peer as usize])
+    }
+
+    fn touch_row(&mut self, id: LinkId) {
+        if let Some(peer) = self.rows.get(id.row()).and_then(|row| row.peer) {
+            self.touch(peer);
+        }
     }
 
     pub(super) fn ask_metadata(
@@ -61,6 +71,7 @@ impl Links {
             head.metadata(topics.iter().map(|&topic| producer.topic(topic).0), allow_create, &mut out);
             link.put(Pending { correlation, asked: Asked::Metadata(version) }, out);
         }
+        self.touch_row(id);
         self.topics = topics;
     }
 
@@ -74,6 +85,7 @@ impl Links {
             Head { client_id: &client_id, version, correlation }.init_producer_id(&mut out);
             link.put(Pending { correlation, asked: Asked::InitProducerId(version) }, out);
         }
+        self.touch_row(id);
     }
 
     /// Stamps the batches in `self.slots` and puts them as one request.
@@ -81,15 +93,15 @@ impl Links {
         &mut self,
         now_ns: u64,
         producer: &mut Producer,
-        batches: &mut impl Batches,
+        batches: &mut impl Unsent,
         id: LinkId,
         correlation: i32,
     ) {
         let slots = &mut self.slots;
-        for slot in slots.iter().filter(|&&slot| !producer.is_retry(slot)) {
-            let stamp = producer.stamp(*slot).expect("a batch that is to be sent has a stamp");
-            let crate::core::kafka::producer::Stamp { producer_id, epoch, sequence, .. } = stamp;
-            batches.stamp(slot.0, Stamp { producer_id, epoch, sequence });
+        for &slot in slots.iter() {
+            if let Some(stamp) = producer.new_stamp(slot) {
+                batches.stamp(slot, stamp);
+            }
         }
         let place = |slot: &Slot| producer.partition_of(*slot).map(|partition| producer.locate(partition));
         // The batches of a topic have to stand together.
@@ -100,19 +112,19 @@ impl Links {
         let topic = |slot: &Slot| place(slot).map(|(topic, _)| producer.topic(topic));
         let known = slots.iter().all(|slot| topic(slot).is_some_and(|(_, id)| id != TopicId::NONE));
         let version = handshake::produce_version(handshake.versions().produce, known);
-        let none = ProduceBatch { topic: TopicRef::Name(b""), partition: 0, slot: ArenaSlot(0), bytes: 0 };
+        let none = ProduceBatch { topic: TopicRef::Name(b""), partition: 0, slot: Slot(0), bytes: 0 };
         let mut list = [none; BATCHES_MAX];
         let mut count = 0;
         for (to, slot) in list.iter_mut().zip(slots.iter()) {
             let (Some((name, id)), Some((_, partition))) = (topic(slot), place(slot)) else { continue };
-            let (header, records) = batches.bytes(slot.0);
+            let (header, records) = batches.bytes(*slot);
             *to = ProduceBatch {
                 topic: match version {
                     produce::VERSION_TOPIC_IDS.. => TopicRef::Id(id.0),
                     _ => TopicRef::Name(name.as_bytes()),
                 },
                 partition,
-                slot: ArenaSlot(slot.0),
+                slot: *slot,
                 bytes: (header.len() + records.len()) as u32,
             };
             count += 1;
@@ -123,6 +135,7 @@ impl Links {
         match frame.encode(&head, &list[..count]) {
             Ok(bytes) => {
                 link.put_produce(Pending { correlation, asked: Asked::Produce(version) }, frame, bytes);
+                self.touch_row(id);
             }
             Err(error) => {
                 debug_assert!(false, "{error:?}");
@@ -148,6 +161,7 @@ impl Links {
         if let Err(failure) = fed {
             self.fail(now_ns, producer, peer, &failure);
         }
+        self.touch(peer);
     }
 
     /// From the driver.
@@ -156,6 +170,7 @@ impl Links {
         if !matches!(link.stage, Stage::Leaving | Stage::Free) {
             link.sent(bytes);
             self.read(now_ns, producer, peer);
+            self.touch(peer);
         }
     }
 
@@ -261,7 +276,7 @@ impl Links {
         let Some(handshake) = &mut link.handshake else { return Ok(()) };
         let mut out = Vec::new();
         let progress = handshake.answer(frame, &mut out)?;
-        let (correlation, versions) = (handshake.correlation(), handshake.versions());
+        let correlation = handshake.correlation();
         if !out.is_empty() {
             link.put(Pending { correlation, asked: Asked::Handshake }, out);
         }
@@ -278,7 +293,8 @@ impl Links {
                     link.renewed();
                 } else {
                     link.stage = Stage::Up;
-                    producer.handle(now_ns, Input::Up { link: id, versions: &versions });
+                    link.prepare();
+                    producer.handle(now_ns, Input::Up { link: id });
                 }
             }
         }

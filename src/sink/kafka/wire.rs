@@ -14,10 +14,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 
+use crate::core::kafka::cursor::Cursor;
+use crate::core::kafka::produce;
 use crate::core::kafka::producer::{
     BrokerSeen, MetadataAnswer, PartitionSeen, ProducerIdAnswer, TopicId, TopicSeen,
 };
-use crate::core::kafka::{produce, varint};
 
 /// Versions of Metadata spoken: from the first that can forbid the creation of topics, to Kafka 4.x.
 pub(super) const METADATA: RangeInclusive<i16> = 4..=13;
@@ -104,7 +105,7 @@ impl Head<'_> {
 
 /// Correlation id of an answer, which every answer begins with.
 pub(super) fn correlation(frame: &[u8]) -> Option<i32> {
-    Reader::new(frame, false).i32()
+    Cursor::new(frame, false).i32()
 }
 
 /// Error and versions of an ApiVersions answer, in the form of `version`.
@@ -120,13 +121,13 @@ pub(super) struct ApiVersions {
 
 /// An ApiVersions answer. Its header is the old one whatever its version, and with error 35 its body too.
 pub(super) fn api_versions(frame: &[u8], version: i16) -> Option<ApiVersions> {
-    let mut reader = Reader::new(frame, false);
-    reader.i32()?;
-    let mut seen = ApiVersions { error: reader.i16()?, ..ApiVersions::default() };
-    reader.flexible = version >= 3 && seen.error != 35;
-    for _ in 0..reader.count()? {
-        let (key, range) = (reader.i16()?, (reader.i16()?, reader.i16()?));
-        reader.tags()?;
+    let mut cursor = Cursor::new(frame, false);
+    cursor.i32()?;
+    let mut seen = ApiVersions { error: cursor.i16()?, ..ApiVersions::default() };
+    let mut cursor = cursor.with_form(version >= 3 && seen.error != 35);
+    for _ in 0..count(&mut cursor)? {
+        let (key, range) = (cursor.i16()?, (cursor.i16()?, cursor.i16()?));
+        cursor.tags()?;
         let place = match key {
             0 => &mut seen.produce,
             3 => &mut seen.metadata,
@@ -143,14 +144,14 @@ pub(super) fn api_versions(frame: &[u8], version: i16) -> Option<ApiVersions> {
 
 /// Error of a SaslHandshake answer and the mechanisms that the broker has.
 pub(super) fn sasl_handshake(frame: &[u8]) -> Option<(i16, Vec<&str>)> {
-    let mut reader = Reader::new(frame, false);
-    reader.i32()?;
-    let error = reader.i16()?;
+    let mut cursor = Cursor::new(frame, false);
+    cursor.i32()?;
+    let error = cursor.i16()?;
     let mut mechanisms = Vec::new();
-    for _ in 0..reader.count()? {
-        mechanisms.push(reader.text()??);
+    for _ in 0..count(&mut cursor)? {
+        mechanisms.push(text(&mut cursor)??);
     }
-    reader.ends()?;
+    cursor.ends()?;
     Some((error, mechanisms))
 }
 
@@ -165,30 +166,30 @@ pub(super) struct SaslAuthenticate<'a> {
 }
 
 pub(super) fn sasl_authenticate(frame: &[u8], version: i16) -> Option<SaslAuthenticate<'_>> {
-    let mut reader = Reader::after_header(frame, version >= 2)?;
+    let mut cursor = after_header(frame, version >= 2)?;
     let answer = SaslAuthenticate {
-        error: reader.i16()?,
-        message: reader.text()?,
-        token: reader.bytes()?,
-        lifetime_ms: if version >= 1 { reader.i64()? } else { 0 },
+        error: cursor.i16()?,
+        message: text(&mut cursor)?,
+        token: token(&mut cursor)?,
+        lifetime_ms: if version >= 1 { cursor.i64()? } else { 0 },
     };
-    reader.tags()?;
-    reader.ends()?;
+    cursor.tags()?;
+    cursor.ends()?;
     Some(answer)
 }
 
 /// An InitProducerId answer.
 pub(super) fn init_producer_id(frame: &[u8], version: i16) -> Option<ProducerIdAnswer> {
-    let mut reader = Reader::after_header(frame, version >= 2)?;
-    let throttle_ms = reader.i32()?;
+    let mut cursor = after_header(frame, version >= 2)?;
+    let throttle_ms = cursor.i32()?;
     let answer = ProducerIdAnswer {
         throttle_ms,
-        error: reader.i16()?,
-        producer_id: reader.i64()?,
-        epoch: reader.i16()?,
+        error: cursor.i16()?,
+        producer_id: cursor.i64()?,
+        epoch: cursor.i16()?,
     };
-    reader.tags()?;
-    reader.ends()?;
+    cursor.tags()?;
+    cursor.ends()?;
     Some(answer)
 }
 
@@ -198,40 +199,40 @@ pub(super) fn metadata<T>(
     version: i16,
     show: impl FnOnce(MetadataAnswer<'_>) -> T,
 ) -> Option<T> {
-    let mut reader = Reader::after_header(frame, version >= 9)?;
-    let throttle_ms = reader.i32()?;
+    let mut cursor = after_header(frame, version >= 9)?;
+    let throttle_ms = cursor.i32()?;
     let mut brokers = Vec::new();
-    for _ in 0..reader.count()? {
-        let (id, host, port) = (reader.i32()?, reader.text()??, reader.i32()?);
-        reader.text()?;
-        reader.tags()?;
+    for _ in 0..count(&mut cursor)? {
+        let (id, host, port) = (cursor.i32()?, text(&mut cursor)??, cursor.i32()?);
+        text(&mut cursor)?;
+        cursor.tags()?;
         // Port 0 is what cannot be dialed.
         brokers.push(BrokerSeen { id, host, port: u16::try_from(port).unwrap_or(0) });
     }
-    reader.text()?;
-    reader.i32()?;
+    text(&mut cursor)?;
+    cursor.i32()?;
     let (mut topics, mut partitions) = (Vec::new(), Vec::new());
-    for _ in 0..reader.count()? {
-        let error = reader.i16()?;
-        let name = reader.text()?.unwrap_or("");
-        let id = if version >= METADATA_IDS { TopicId(reader.array()?) } else { TopicId::NONE };
-        reader.array::<1>()?;
+    for _ in 0..count(&mut cursor)? {
+        let error = cursor.i16()?;
+        let name = text(&mut cursor)?.unwrap_or("");
+        let id = if version >= METADATA_IDS { TopicId(cursor.array()?) } else { TopicId::NONE };
+        cursor.array::<1>()?;
         let first = partitions.len();
-        for _ in 0..reader.count()? {
-            partitions.push(partition(&mut reader, version)?);
+        for _ in 0..count(&mut cursor)? {
+            partitions.push(partition(&mut cursor, version)?);
         }
         if version >= 8 {
-            reader.i32()?;
+            cursor.i32()?;
         }
-        reader.tags()?;
+        cursor.tags()?;
         topics.push((error, name, id, first..partitions.len()));
     }
     if (8..=10).contains(&version) {
-        reader.i32()?;
+        cursor.i32()?;
     }
-    let error = if version >= 13 { reader.i16()? } else { 0 };
-    reader.tags()?;
-    reader.ends()?;
+    let error = if version >= 13 { cursor.i16()? } else { 0 };
+    cursor.tags()?;
+    cursor.ends()?;
     let topics: Vec<_> = topics
         .into_iter()
         .map(|(error, name, id, range)| TopicSeen { error, name, id, partitions: &partitions[range] })
@@ -239,104 +240,41 @@ pub(super) fn metadata<T>(
     Some(show(MetadataAnswer { error, throttle_ms, brokers: &brokers, topics: &topics }))
 }
 
-fn partition(reader: &mut Reader<'_>, version: i16) -> Option<PartitionSeen> {
-    let (error, number, leader) = (reader.i16()?, reader.i32()?, reader.i32()?);
-    let leader_epoch = if version >= 7 { reader.i32()? } else { -1 };
+fn partition(cursor: &mut Cursor<'_>, version: i16) -> Option<PartitionSeen> {
+    let (error, number, leader) = (cursor.i16()?, cursor.i32()?, cursor.i32()?);
+    let leader_epoch = if version >= 7 { cursor.i32()? } else { -1 };
     // Replicas, those in sync, and from v5 on those offline.
     for _ in 0..if version >= 5 { 3 } else { 2 } {
-        let count = reader.count()?;
-        reader.take(count.checked_mul(4)?)?;
+        let count = count(cursor)?;
+        cursor.take(count.checked_mul(4)?)?;
     }
-    reader.tags()?;
+    cursor.tags()?;
     Some(PartitionSeen { error, number, leader, leader_epoch })
 }
 
-/// Takes values from the front of an answer; `None` means cut off or impossible.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    flexible: bool,
+/// Behind the header, which has tags when the message is flexible.
+fn after_header(frame: &[u8], flexible: bool) -> Option<Cursor<'_>> {
+    let mut cursor = Cursor::new(frame, flexible);
+    cursor.header()?;
+    Some(cursor)
 }
 
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], flexible: bool) -> Reader<'a> {
-        Reader { bytes, flexible }
-    }
+/// Elements of an array; a null one has none.
+fn count(cursor: &mut Cursor<'_>) -> Option<usize> {
+    cursor.count().map(|count| count.unwrap_or(0) as usize)
+}
 
-    /// Behind the header, which has tags when the message is flexible.
-    fn after_header(bytes: &'a [u8], flexible: bool) -> Option<Reader<'a>> {
-        let mut reader = Reader { bytes, flexible };
-        reader.i32()?;
-        reader.tags()?;
-        Some(reader)
-    }
+/// Bytes; null ones are none.
+fn token<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    let len = count(cursor)?;
+    cursor.take(len)
+}
 
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.bytes.split_at_checked(len)?;
-        self.bytes = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn i16(&mut self) -> Option<i16> {
-        self.array().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    fn unsigned(&mut self) -> Option<usize> {
-        let (n, len) = varint::get_unsigned(self.bytes)?;
-        self.take(len)?;
-        u32::try_from(n).ok().map(|n| n as usize)
-    }
-
-    /// Elements of an array; a null one has none.
-    fn count(&mut self) -> Option<usize> {
-        match self.flexible {
-            true => Some(self.unsigned()?.saturating_sub(1)),
-            false => Some(usize::try_from(self.i32()?).unwrap_or(0)),
-        }
-    }
-
-    /// Text, which may be null.
-    fn text(&mut self) -> Option<Option<&'a str>> {
-        let len = match self.flexible {
-            true => self.unsigned()?.checked_sub(1),
-            false => usize::try_from(self.i16()?).ok(),
-        };
-        match len {
-            Some(len) => std::str::from_utf8(self.take(len)?).ok().map(Some),
-            None => Some(None),
-        }
-    }
-
-    /// Bytes; null ones are none.
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = self.count()?;
-        self.take(len)
-    }
-
-    fn tags(&mut self) -> Option<()> {
-        if self.flexible {
-            for _ in 0..self.unsigned()? {
-                self.unsigned()?;
-                let len = self.unsigned()?;
-                self.take(len)?;
-            }
-        }
-        Some(())
-    }
-
-    fn ends(&self) -> Option<()> {
-        self.bytes.is_empty().then_some(())
+/// Text, which may be null.
+fn text<'a>(cursor: &mut Cursor<'a>) -> Option<Option<&'a str>> {
+    match cursor.string()? {
+        Some(bytes) => std::str::from_utf8(bytes).ok().map(Some),
+        None => Some(None),
     }
 }
 

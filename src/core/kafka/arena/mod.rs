@@ -1,4 +1,4 @@
-//! The events of one commit as Kafka's records, one batch a partition.
+//! The events of one commit as Kafka's records: a batch a partition, or several where one would be too long.
 //!
 //! [`RecordArena::append`] is the only copy that an event meets before the kernel's, as long as the events of a
 //! partition come one after the other (what a sticky partitioner sees to). Methods fall in families: `append`
@@ -56,7 +56,8 @@ pub struct Slot(pub u32);
 pub struct ArenaLimits {
     /// Partitions that there may be, over all topics: indexes given to `append` are below. 4 bytes each.
     pub partitions: u32,
-    /// Batches in one commit, so partitions that one commit may touch. 120 bytes each, as are `splits`.
+    /// Batches in one commit: one for each partition that it touches, and one more for each that is full. 124
+    /// bytes each, as are `splits`.
     pub batches: u32,
     /// Times that a batch of one commit may be split.
     pub splits: u32,
@@ -95,10 +96,12 @@ struct Run {
     max_timestamp_ms: i64,
 }
 
-/// The records of one partition.
+/// Records of one partition.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     partition: u32,
+    /// The slot of the partition's batch before this one, which is full; [`NONE`] if it is the first.
+    before: u32,
     records: u32,
     /// Bytes of its records in the first block.
     bytes: u32,
@@ -132,7 +135,7 @@ pub struct RecordArena<M> {
     runs: Vec<Run>,
     batches: Vec<Batch>,
     headers: Box<[[u8; HEADER_BYTES]]>,
-    /// Slot of each partition, or [`NONE`].
+    /// Slot of each partition's newest batch, or [`NONE`].
     slot_of: Box<[u32]>,
     limits: ArenaLimits,
     batch_bytes: usize,
@@ -149,7 +152,7 @@ impl<M: Memory> RecordArena<M> {
         assert!(first.bytes().len() <= 1 << 30, "positions are 32 bits, with room to spare");
         assert!(limits.partitions > 0 && limits.batches > 0 && limits.runs > 0, "room for something");
         let slots = limits.batches as usize + limits.splits as usize;
-        let mut arena = RecordArena {
+        RecordArena {
             first,
             second,
             len: 0,
@@ -159,10 +162,8 @@ impl<M: Memory> RecordArena<M> {
             headers: vec![[0; HEADER_BYTES]; slots].into(),
             slot_of: vec![NONE; limits.partitions as usize].into(),
             limits,
-            batch_bytes: 0,
-        };
-        arena.set_batch_bytes_max(limits.batch_bytes);
-        arena
+            batch_bytes: limits.batch_bytes.max(BATCH_BYTES_MIN),
+        }
     }
 
     /// Bytes that an arena of these limits takes beside its two blocks.
@@ -173,23 +174,23 @@ impl<M: Memory> RecordArena<M> {
             + limits.partitions as usize * size_of::<u32>()
     }
 
-    /// Bounds the batches of coming commits, header included, as after a broker's "too large"; between
-    /// [`BATCH_BYTES_MIN`] and what the arena was made with. Call it while the arena is empty.
-    pub fn set_batch_bytes_max(&mut self, bytes: usize) {
-        debug_assert!(self.is_empty(), "the batches there are may be longer");
-        self.batch_bytes = bytes.clamp(BATCH_BYTES_MIN, self.limits.batch_bytes.max(BATCH_BYTES_MIN));
-    }
-
-    /// Bound of a batch in bytes, header included.
+    /// Bound of a batch of more than one record in bytes, header included.
     pub fn batch_bytes_max(&self) -> usize {
         self.batch_bytes
+    }
+
+    /// Bounds the batches from here on, between [`BATCH_BYTES_MIN`] and what the arena was made with. An event that
+    /// is longer goes alone.
+    pub fn bound_batches(&mut self, bytes: usize) {
+        let most = self.limits.batch_bytes.max(BATCH_BYTES_MIN);
+        self.batch_bytes = bytes.clamp(BATCH_BYTES_MIN, most);
     }
 
     /// Whether an empty arena takes an event of so many bytes of key, headers' names and values, and value
     /// together. If not, no arena ever will: it is too large and not to be waited with.
     pub fn takes(&self, bytes: usize, headers: usize) -> bool {
         let overhead = HEADER_BYTES + RECORD_OVERHEAD_MAX + 2 * varint::BYTES_MAX * headers;
-        overhead + bytes <= self.batch_bytes.min(self.capacity())
+        overhead + bytes <= self.limits.batch_bytes.max(BATCH_BYTES_MIN).min(self.capacity())
     }
 
     /// Events in it.
@@ -219,9 +220,8 @@ impl<M: Memory> RecordArena<M> {
         self.len + bytes <= self.capacity() && self.runs.len() < self.limits.runs as usize
     }
 
-    /// Bytes of records that a partition has in this commit; 0 if none. Stickiness that prefers partitions
-    /// without any keeps each in one run.
-    pub fn partition_bytes(&self, partition: u32) -> usize {
+    /// Bytes of records in a partition's newest batch; 0 if it has none in this commit.
+    pub fn newest_bytes(&self, partition: u32) -> usize {
         match self.slot_of[partition as usize] {
             NONE => 0,
             slot => self.batches[slot as usize].bytes as usize,
@@ -252,19 +252,19 @@ impl<M: Memory> RecordArena<M> {
             batch.records -= run.records - last.records;
             *run = last;
         }
-        for batch in self.batches.drain(mark.batches..) {
-            self.slot_of[batch.partition as usize] = NONE;
+        for batch in self.batches.drain(mark.batches..).rev() {
+            self.slot_of[batch.partition as usize] = batch.before;
         }
         self.len = mark.len;
         self.events = mark.events;
     }
 
     /// Copies one event in as a record of `partition`, a dense index over the partitions of all topics, below
-    /// [`ArenaLimits::partitions`]. With `breaks`, raw line breaks in the value become spaces.
+    /// [`ArenaLimits::partitions`]. With `breaks`, raw line breaks in the value become spaces. Where the
+    /// partition's batch is full, another one begins; they are sent in the order of their slots.
     ///
     /// # Errors
-    /// [`Full`] when the arena or the partition's batch has no room for it, or a table has none. It leaves
-    /// no trace.
+    /// [`Full`] when the arena or an empty batch has no room for it, or a table has none. It leaves no trace.
     #[inline(always)]
     pub fn append(
         &mut self,
@@ -279,9 +279,46 @@ impl<M: Memory> RecordArena<M> {
             NONE => self.open(partition, timestamp_ms)?,
             slot => slot,
         };
+        match self.append_to(slot, key, headers, timestamp_ms, value, breaks) {
+            Ok(()) => Ok(()),
+            Err(Full) => self.append_behind(slot, key, headers, timestamp_ms, value, breaks),
+        }
+    }
+
+    /// Appends to a new batch behind that of `slot`, if that one was the bound.
+    #[cold]
+    #[inline(never)]
+    fn append_behind(
+        &mut self,
+        slot: u32,
+        key: Option<&[u8]>,
+        headers: &[RecordHeader],
+        timestamp_ms: i64,
+        value: &[u8],
+        breaks: bool,
+    ) -> Result<(), Full> {
+        let Some(&Batch { partition, records: 1.., .. }) = self.batches.get(slot as usize) else {
+            return Err(Full);
+        };
+        let next = self.open(partition, timestamp_ms)?;
+        self.append_to(next, key, headers, timestamp_ms, value, breaks)
+    }
+
+    #[inline(always)]
+    fn append_to(
+        &mut self,
+        slot: u32,
+        key: Option<&[u8]>,
+        headers: &[RecordHeader],
+        timestamp_ms: i64,
+        value: &[u8],
+        breaks: bool,
+    ) -> Result<(), Full> {
         let run = self.run_of(slot);
         let batch = &mut self.batches[slot as usize];
-        let most = self.batch_bytes.saturating_sub(HEADER_BYTES + batch.bytes as usize);
+        let bound =
+            if batch.records == 0 { self.limits.batch_bytes.max(BATCH_BYTES_MIN) } else { self.batch_bytes };
+        let most = bound.saturating_sub(HEADER_BYTES + batch.bytes as usize);
         let block = self.first.bytes_mut();
         let end = block.len().min(self.len + most);
         let delta = timestamp_ms.wrapping_sub(batch.first_timestamp_ms);
@@ -330,6 +367,7 @@ impl<M: Memory> RecordArena<M> {
         let slot = self.batches.len() as u32;
         self.batches.push(Batch {
             partition,
+            before: self.slot_of[partition as usize],
             records: 0,
             bytes: 0,
             first_run: NONE,
@@ -348,7 +386,7 @@ impl<M: Memory> RecordArena<M> {
         let batch = self.batches[slot as usize];
         if batch.records == 0 {
             self.batches.pop();
-            self.slot_of[batch.partition as usize] = NONE;
+            self.slot_of[batch.partition as usize] = batch.before;
         }
     }
 
@@ -360,13 +398,6 @@ impl<M: Memory> RecordArena<M> {
         self.runs.clear();
         self.len = 0;
         self.events = 0;
-    }
-
-    /// Gives the pages behind the first `keep` bytes of both blocks back to the system. Only while empty.
-    pub fn release(&mut self, keep: usize) {
-        debug_assert!(self.is_empty());
-        self.first.release(keep);
-        self.second.release(keep);
     }
 }
 

@@ -75,14 +75,14 @@ fn events_of_partitions_that_take_turns_are_gathered() {
 fn a_request_is_undone_without_a_trace() {
     let mut arena = arena(4096, LIMITS);
     put(&mut arena, 1, "kept").unwrap();
-    let before = (arena.len(), arena.partition_bytes(1));
+    let before = (arena.len(), arena.newest_bytes(1));
     let mark = arena.mark();
     for partition in [1, 2, 1, 3] {
         arena.append(partition, None, &[], i64::MAX, b"undone", false).unwrap();
     }
     arena.rollback(mark);
-    assert_eq!((arena.len(), arena.partition_bytes(1)), before);
-    assert_eq!((arena.events(), arena.partition_bytes(2), arena.partition_bytes(3)), (1, 0, 0));
+    assert_eq!((arena.len(), arena.newest_bytes(1)), before);
+    assert_eq!((arena.events(), arena.newest_bytes(2), arena.newest_bytes(3)), (1, 0, 0));
     put(&mut arena, 3, "other").unwrap();
     put(&mut arena, 1, "more").unwrap();
     arena.seal(None);
@@ -91,11 +91,11 @@ fn a_request_is_undone_without_a_trace() {
         [(1, ["kept", "more"].map(Into::into).to_vec()), (3, ["other"].map(Into::into).to_vec())]
     );
     arena.clear();
-    assert_eq!((arena.is_empty(), arena.batches().len(), arena.partition_bytes(1)), (true, 0, 0));
+    assert_eq!((arena.is_empty(), arena.batches().len(), arena.newest_bytes(1)), (true, 0, 0));
     let mark = arena.mark();
     put(&mut arena, 1, "gone").unwrap();
     arena.rollback(mark);
-    assert_eq!((arena.is_empty(), arena.partition_bytes(1)), (true, 0));
+    assert_eq!((arena.is_empty(), arena.newest_bytes(1)), (true, 0));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn each_bound_refuses_and_leaves_no_trace() {
     let cases: [Case; 6] = [
         (64, &[(0, 20), (0, 20)], (0, 20)),
         (64, &[], (0, 64)),
-        (1 << 20, &[(0, 900)], (0, 60)),
+        (1 << 20, &[(0, 900), (0, 900)], (0, 60)),
         (1 << 20, &[], (0, BATCH_BYTES_MIN - HEADER_BYTES - 8)),
         (1 << 20, &[(0, 1), (1, 1)], (2, 1)),
         (1 << 20, &[(0, 1), (1, 1), (0, 1)], (1, 1)),
@@ -132,7 +132,7 @@ fn each_bound_refuses_and_leaves_no_trace() {
             put(&mut arena, *partition, &"v".repeat(*len)).unwrap();
         }
         let state = |arena: &Arena| {
-            let partitions: Vec<usize> = (0..4).map(|partition| arena.partition_bytes(partition)).collect();
+            let partitions: Vec<usize> = (0..4).map(|partition| arena.newest_bytes(partition)).collect();
             (arena.len(), arena.events(), arena.batches.len(), arena.runs.len(), partitions)
         };
         let before = state(&arena);
@@ -182,14 +182,68 @@ fn a_full_batch_is_no_longer_than_its_bound() {
         let mut arena = arena(1 << 16, limits);
         while put(&mut arena, 0, &"v".repeat(len)).is_ok() {}
         arena.seal(None);
-        let batch = arena.batch(Slot(0));
-        assert!(batch.bytes as usize <= BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
-        assert!(batch.bytes as usize + len + 12 > BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
+        assert_eq!(arena.batches().len(), limits.batches as usize);
+        for batch in arena.batches() {
+            assert!(batch.bytes as usize <= BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
+            assert!(batch.bytes as usize + len + 12 > BATCH_BYTES_MIN, "{} bytes of {len}", batch.bytes);
+        }
     }
+    for bytes in [0, 1, BATCH_BYTES_MIN, BATCH_BYTES_MAX] {
+        let arena = arena(1 << 16, ArenaLimits { batch_bytes: bytes, ..LIMITS });
+        assert_eq!(arena.batch_bytes_max(), bytes.max(BATCH_BYTES_MIN));
+    }
+}
+
+#[test]
+fn a_partition_has_as_many_batches_as_its_events_need_and_keeps_their_order() {
+    let limits = ArenaLimits { batch_bytes: BATCH_BYTES_MIN, ..LIMITS };
+    let mut arena = arena(1 << 16, limits);
+    let value = |n: u32| format!("{n:0300}");
+    // Two partitions in turn, two events of one against one of the other.
+    let partition = |n: u32| u32::from(n % 3 == 2);
+    (0..12).for_each(|n| put(&mut arena, partition(n), &value(n)).unwrap());
+    arena.seal(None);
+    let found = read(&mut arena);
+    assert_eq!(found.iter().map(|batch| batch.0).collect::<Vec<_>>(), [0, 1, 0, 0, 1]);
+    for wanted in 0..2 {
+        let values = found.iter().filter(|batch| batch.0 == wanted).flat_map(|batch| &batch.1);
+        assert!(values.cloned().eq((0..12).filter(|n| partition(*n) == wanted).map(value)));
+    }
+    let events: Vec<u32> = arena.slots().flat_map(|slot| arena.events_of(slot)).flatten().collect();
+    assert_eq!(events, [0, 1, 3, 2, 5, 8, 4, 6, 7, 9, 10, 11]);
+}
+
+#[test]
+fn undoing_gives_a_partition_its_earlier_batch_back() {
+    let limits = ArenaLimits { batch_bytes: BATCH_BYTES_MIN, ..LIMITS };
+    let mut arena = arena(1 << 16, limits);
+    put(&mut arena, 1, "kept").unwrap();
+    for _ in 0..3 {
+        let mark = arena.mark();
+        (0..12).for_each(|_| put(&mut arena, 1, &"v".repeat(300)).unwrap());
+        assert_eq!(arena.batches.len(), 4);
+        arena.rollback(mark);
+        assert_eq!((arena.batches.len(), arena.newest_bytes(1)), (1, 11));
+    }
+    put(&mut arena, 1, "more").unwrap();
+    arena.seal(None);
+    assert_eq!(read(&mut arena), [(1, ["kept", "more"].map(Into::into).to_vec())]);
+}
+
+#[test]
+fn a_lower_bound_makes_more_batches_and_lets_a_longer_event_go_alone() {
     let mut arena = arena(1 << 16, LIMITS);
-    arena.set_batch_bytes_max(0);
+    arena.bound_batches(0);
     assert_eq!(arena.batch_bytes_max(), BATCH_BYTES_MIN);
-    arena.set_batch_bytes_max(usize::MAX);
+    for len in [400, 400, 400, 5000, 10] {
+        assert!(arena.takes(len, 0));
+        put(&mut arena, 0, &"v".repeat(len)).unwrap();
+    }
+    arena.seal(None);
+    let records: Vec<u32> = arena.batches().map(|batch| batch.records).collect();
+    assert_eq!(records, [2, 1, 1, 1]);
+    arena.clear();
+    arena.bound_batches(usize::MAX);
     assert_eq!(arena.batch_bytes_max(), LIMITS.batch_bytes);
 }
 

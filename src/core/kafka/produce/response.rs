@@ -6,8 +6,8 @@
 use super::{
     VERSION_FLEXIBLE, VERSION_HINTS, VERSION_MAX, VERSION_MIN, VERSION_RECORD_ERRORS, VERSION_TOPIC_IDS,
 };
+use crate::kafka::cursor::Cursor;
 use crate::kafka::produce::TopicRef;
-use crate::kafka::varint;
 
 /// The bytes are no answer to a Produce request of that version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ impl<'a> ProduceResponse<'a> {
     /// [`Malformed`] if it is cut off, contradicts itself, has something behind its end, or the version is not
     /// spoken.
     pub fn parse(bytes: &'a [u8], version: i16) -> Result<ProduceResponse<'a>, Malformed> {
-        let mut reader = Reader { bytes, at: 0, version };
-        ProduceResponse::read(&mut reader).ok_or(Malformed { at: reader.at })
+        let mut reader = Reader::new(bytes, version);
+        ProduceResponse::read(&mut reader).ok_or(Malformed { at: reader.cursor.position() })
     }
 
     fn read(reader: &mut Reader<'a>) -> Option<ProduceResponse<'a>> {
@@ -87,27 +87,27 @@ impl<'a> ProduceResponse<'a> {
         if !(VERSION_MIN..=VERSION_MAX).contains(&version) {
             return None;
         }
-        let correlation = reader.i32()?;
-        reader.tags()?;
+        let correlation = reader.cursor.header()?;
         let topics = *reader;
         for _ in 0..reader.count()? {
             reader.topic()?;
             for _ in 0..reader.count()? {
                 reader.partition(TopicRef::Id([0; 16]))?;
             }
-            reader.tags()?;
+            reader.cursor.tags()?;
         }
-        let throttle_ms = reader.i32()?;
+        let throttle_ms = reader.cursor.i32()?;
         let mut endpoints: &[u8] = &[];
-        reader.each_tag(|tag, mut field| {
+        reader.cursor.each_tag(|tag, bytes| {
             if tag != 0 || version < VERSION_HINTS {
                 return Some(());
             }
-            endpoints = field.bytes;
+            endpoints = bytes;
+            let mut field = Reader::new(bytes, version);
             (0..field.count()?).try_for_each(|_| field.endpoint().map(|_| ()))?;
-            field.ends()
+            field.cursor.ends()
         })?;
-        reader.ends()?;
+        reader.cursor.ends()?;
         Some(ProduceResponse { correlation, throttle_ms, version, topics, endpoints })
     }
 
@@ -130,7 +130,7 @@ impl<'a> ProduceResponse<'a> {
 
     /// Where brokers named as leaders are, from v10 on.
     pub fn endpoints(&self) -> Endpoints<'a> {
-        let mut reader = Reader { bytes: self.endpoints, at: 0, version: self.version };
+        let mut reader = Reader::new(self.endpoints, self.version);
         let left = if self.endpoints.is_empty() { 0 } else { reader.count().unwrap_or(0) };
         Endpoints { reader, left }
     }
@@ -153,7 +153,7 @@ impl<'a> Iterator for PartitionAnswers<'a> {
     fn next(&mut self) -> Option<PartitionAnswer<'a>> {
         while self.partitions == 0 {
             if self.begun {
-                self.reader.tags()?;
+                self.reader.cursor.tags()?;
             }
             self.begun = true;
             self.topics = self.topics.checked_sub(1)?;
@@ -197,104 +197,36 @@ impl<'a> Iterator for Endpoints<'a> {
     }
 }
 
-/// Takes values from the front of an answer; `None` means cut off or impossible.
+/// Takes the parts of an answer of one version; `None` means cut off or impossible.
 #[derive(Clone, Copy, Debug)]
 struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    cursor: Cursor<'a>,
     version: i16,
 }
 
 impl<'a> Reader<'a> {
-    fn flexible(&self) -> bool {
-        self.version >= VERSION_FLEXIBLE
-    }
-
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let taken = self.bytes.get(self.at..self.at.checked_add(len)?)?;
-        self.at += len;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn i16(&mut self) -> Option<i16> {
-        self.array().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Option<i32> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    fn unsigned(&mut self) -> Option<u32> {
-        let (n, len) = varint::get_unsigned(&self.bytes[self.at..])?;
-        self.at += len;
-        u32::try_from(n).ok()
-    }
-
-    fn ends(&self) -> Option<()> {
-        (self.at == self.bytes.len()).then_some(())
+    fn new(bytes: &'a [u8], version: i16) -> Reader<'a> {
+        Reader { cursor: Cursor::new(bytes, version >= VERSION_FLEXIBLE), version }
     }
 
     /// Elements of an array. No array of an answer is null.
     fn count(&mut self) -> Option<u32> {
-        match self.flexible() {
-            true => self.unsigned()?.checked_sub(1),
-            false => u32::try_from(self.i32()?).ok(),
-        }
-    }
-
-    /// Bytes of a string, which may be null.
-    fn string(&mut self) -> Option<Option<&'a [u8]>> {
-        let len = match self.flexible() {
-            true => self.unsigned()?.checked_sub(1),
-            false => match self.i16()? {
-                -1 => None,
-                len => Some(u32::try_from(len).ok()?),
-            },
-        };
-        match len {
-            Some(len) => Some(Some(self.take(len as usize)?)),
-            None => Some(None),
-        }
-    }
-
-    /// Shows each tagged field.
-    fn each_tag(&mut self, mut show: impl FnMut(u32, Reader<'a>) -> Option<()>) -> Option<()> {
-        if !self.flexible() {
-            return Some(());
-        }
-        for _ in 0..self.unsigned()? {
-            let tag = self.unsigned()?;
-            let len = self.unsigned()?;
-            show(tag, Reader { bytes: self.take(len as usize)?, at: 0, version: self.version })?;
-        }
-        Some(())
-    }
-
-    fn tags(&mut self) -> Option<()> {
-        self.each_tag(|_, _| Some(()))
+        self.cursor.count()?
     }
 
     fn topic(&mut self) -> Option<TopicRef<'a>> {
         match self.version >= VERSION_TOPIC_IDS {
-            true => self.array().map(TopicRef::Id),
-            false => self.string()?.map(TopicRef::Name),
+            true => self.cursor.array().map(TopicRef::Id),
+            false => self.cursor.string()?.map(TopicRef::Name),
         }
     }
 
     fn partition(&mut self, topic: TopicRef<'a>) -> Option<PartitionAnswer<'a>> {
-        let partition = self.i32()?;
-        let error = self.i16()?;
-        let base_offset = self.i64()?;
-        let log_append_time_ms = self.i64()?;
-        let log_start_offset = if self.version >= 5 { self.i64()? } else { -1 };
+        let partition = self.cursor.i32()?;
+        let error = self.cursor.i16()?;
+        let base_offset = self.cursor.i64()?;
+        let log_append_time_ms = self.cursor.i64()?;
+        let log_start_offset = if self.version >= 5 { self.cursor.i64()? } else { -1 };
         let mut record_errors = RecordErrors { reader: *self, left: 0 };
         let mut message = None;
         if self.version >= VERSION_RECORD_ERRORS {
@@ -303,11 +235,12 @@ impl<'a> Reader<'a> {
             for _ in 0..record_errors.left {
                 self.record_error()?;
             }
-            message = self.string()?;
+            message = self.cursor.string()?;
         }
         let (mut leader, version) = (None, self.version);
-        self.each_tag(|tag, mut field| {
+        self.cursor.each_tag(|tag, bytes| {
             if tag == 0 && version >= VERSION_HINTS {
+                let mut field = Cursor::new(bytes, true);
                 leader = Some((field.i32()?, field.i32()?));
                 field.tags()?;
                 field.ends()?;
@@ -330,15 +263,16 @@ impl<'a> Reader<'a> {
     }
 
     fn record_error(&mut self) -> Option<RecordError<'a>> {
-        let error = RecordError { record: self.i32()?, message: self.string()? };
-        self.tags()?;
+        let error = RecordError { record: self.cursor.i32()?, message: self.cursor.string()? };
+        self.cursor.tags()?;
         Some(error)
     }
 
     fn endpoint(&mut self) -> Option<NodeEndpoint<'a>> {
-        let endpoint = NodeEndpoint { id: self.i32()?, host: self.string()??, port: self.i32()? };
-        let _rack = self.string()?;
-        self.tags()?;
+        let endpoint =
+            NodeEndpoint { id: self.cursor.i32()?, host: self.cursor.string()??, port: self.cursor.i32()? };
+        let _rack = self.cursor.string()?;
+        self.cursor.tags()?;
         Some(endpoint)
     }
 }

@@ -155,7 +155,7 @@ impl Producer {
         let Some(head) = self.partitions[p].head else { return };
         let outcome = match self.batches[head].records {
             1 => Outcome::Refused { record: 0, reason: self.reason(head, Why::TooLarge) },
-            records => Outcome::Split { at: records / 2 },
+            records => Outcome::Split { at: records / 2, why: Why::TooLarge },
         };
         self.finish(now_ns, p, outcome);
     }
@@ -168,8 +168,8 @@ impl Producer {
         let outcome = match answer.records {
             _ if records == 1 => Outcome::Refused { record: 0, reason },
             Some(bad) if bad.count >= records => Outcome::NotWritten(reason),
-            Some(bad) if bad.first < records => Outcome::Split { at: bad.first.max(1) },
-            _ => Outcome::Split { at: records / 2 },
+            Some(bad) if bad.first < records => Outcome::Split { at: bad.first.max(1), why: Why::BadRecord },
+            _ => Outcome::Split { at: records / 2, why: Why::BadRecord },
         };
         self.finish(now_ns, p, outcome);
     }

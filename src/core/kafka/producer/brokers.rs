@@ -67,6 +67,8 @@ pub(super) struct Peer {
     pub(super) leads: u32,
     generation: u16,
     pub(super) state: State,
+    /// It has not answered for too long.
+    pub(super) silent: bool,
     /// A link given up of which the edge has not been told.
     pub(super) hang_up: Option<LinkId>,
     correlation: i32,
@@ -108,6 +110,7 @@ impl Peer {
             leads: 0,
             generation: 0,
             state: State::Closed,
+            silent: false,
             hang_up: None,
             correlation: 0,
             requests: (0..produce_requests + QUESTIONS_MAX).map(request).collect(),
@@ -141,6 +144,11 @@ impl Peer {
         self.state == State::Up
     }
 
+    /// It is connected, and answers as far as anybody can tell.
+    pub(super) fn speaks(&self) -> bool {
+        self.is_up() && !self.silent
+    }
+
     pub(super) fn endpoint(&self, bootstrap: u16) -> Endpoint {
         self.broker.map_or(Endpoint::Bootstrap(bootstrap), |id| Endpoint::Broker { id })
     }
@@ -149,6 +157,7 @@ impl Peer {
     pub(super) fn close(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.state = State::Closed;
+        self.silent = false;
         self.correlation = 0;
     }
 
@@ -194,8 +203,8 @@ impl Peer {
         self.requests.iter().position(|r| r.asked != Asked::Free && r.correlation == correlation)
     }
 
-    /// Takes note of an answer to request `at`: the link works, and this is how long it took.
-    pub(super) fn answered(&mut self, now_ns: u64, at: usize) {
+    /// Takes note of an answer to request `at`: the link works, and this is how long it took. True: that is news.
+    pub(super) fn answered(&mut self, now_ns: u64, at: usize) -> bool {
         let took = now_ns.saturating_sub(self.requests[at].asked_ns);
         let figures = &mut self.figures;
         // An eighth of the new into the old, as TCP smooths.
@@ -203,5 +212,6 @@ impl Peer {
             if figures.rtt_ns == 0 { took } else { figures.rtt_ns - figures.rtt_ns / 8 + took / 8 };
         self.failures = 0;
         self.last_failure = None;
+        core::mem::take(&mut self.silent)
     }
 }

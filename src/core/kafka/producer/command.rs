@@ -69,10 +69,8 @@ impl Producer {
         if self.rows[brokers].in_flight() == 0 && !self.bootstrap_wanted() {
             self.retire_open(brokers);
         }
-        for row in 0..brokers {
-            if finished {
-                self.retire_open(row);
-            }
+        if finished {
+            (0..brokers).for_each(|row| self.retire_open(row));
         }
     }
 

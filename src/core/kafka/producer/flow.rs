@@ -15,6 +15,7 @@ impl Producer {
         self.loosen(p);
         self.follow_incarnation(p);
         self.leave_gone(p);
+        self.leave_forsaken(p);
         let part = &mut self.partitions[p];
         if part.head.is_none() {
             return;
@@ -122,9 +123,13 @@ impl Producer {
         }
     }
 
-    fn ended(&self, batch: usize, why: Why) -> Outcome {
+    pub(super) fn ended(&self, batch: usize, why: Why) -> Outcome {
         let reason = self.reason(batch, why);
-        let expired = why == Why::Deadline && self.errs(Mutant::ExpireAsNotWritten);
+        let expired = match why {
+            Why::Deadline => self.errs(Mutant::ExpireAsNotWritten),
+            Why::NoLeader => self.errs(Mutant::ForsakenIsProof),
+            _ => false,
+        };
         match self.batches[batch].maybe && !expired {
             true => Outcome::PossiblyWritten(reason),
             false => Outcome::NotWritten(reason),
@@ -138,7 +143,7 @@ impl Producer {
     }
 
     /// Ends the head batch.
-    fn end(&mut self, p: usize, outcome: Outcome) {
+    pub(super) fn end(&mut self, p: usize, outcome: Outcome) {
         self.loosen(p);
         let (reuse, negative) = (self.errs(Mutant::ReuseSequence), self.errs(Mutant::WrapNegative));
         let part = &mut self.partitions[p];

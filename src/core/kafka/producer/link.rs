@@ -27,11 +27,12 @@ impl Producer {
         self.rows[..self.rows.len() - 1].iter().any(|peer| peer.is_up())
     }
 
-    pub(super) fn link_up(&mut self, link: LinkId) {
+    pub(super) fn link_up(&mut self, now_ns: u64, link: LinkId) {
         let Some(row) = self.row_of(link) else { return };
         if matches!(self.rows[row].state, State::Dialing(_)) {
             self.rows[row].state = State::Up;
             self.topics.version += 1;
+            self.note_row(now_ns, row);
         }
     }
 
@@ -73,6 +74,7 @@ impl Producer {
         self.wake(redial_ns);
         self.stirred = true;
         self.topics.version += 1;
+        self.note_row(now_ns, row);
         if self.is_bootstrap(row) {
             self.bootstrap = (self.bootstrap + 1) % self.settings.bootstrap;
         }
@@ -156,7 +158,8 @@ impl Producer {
             self.hang_up(now_ns, row, LinkFailure::Protocol);
             return None;
         };
-        self.rows[row].answered(now_ns, at);
+        let news = self.rows[row].answered(now_ns, at);
+        self.topics.version += u64::from(news);
         Some((row, at))
     }
 

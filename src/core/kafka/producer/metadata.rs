@@ -311,6 +311,7 @@ impl Producer {
     /// Moves a partition, and what waits for its leader, to another one.
     pub(super) fn set_leader(&mut self, now_ns: u64, p: usize, leader: Option<usize>) {
         let before = core::mem::replace(&mut self.partitions[p].leader, leader);
+        self.note_reach(now_ns, p);
         if before == leader {
             return;
         }

@@ -31,6 +31,7 @@ mod list;
 mod metadata;
 mod mutant;
 mod partition;
+mod reach;
 mod ready;
 mod settings;
 mod stamp;
@@ -54,6 +55,7 @@ use alloc::vec::Vec;
 use brokers::Peer;
 use list::List;
 use metadata::Metadata;
+use mutant::Mutant;
 use partition::{Batch, Life, Partition};
 use topics::Topics;
 
@@ -148,12 +150,20 @@ impl Producer {
         let deadline = deadline.min(self.drain_deadline_ns.unwrap_or(u64::MAX));
         let p = partition.0 as usize;
         let at = self.occupy(slot, p, records, bytes, deadline);
+        self.queue_up(p, at);
+        if self.partitions[p].head == Some(at) {
+            self.place(now_ns, p);
+        }
+    }
+
+    /// Puts a batch behind those of its partition.
+    fn queue_up(&mut self, p: usize, at: usize) {
+        if self.errs(Mutant::JumpQueue) && self.jump_queue(p, at) {
+            return;
+        }
         match self.partitions[p].tail.replace(at) {
             Some(last) => self.batches[last].next = Some(at),
             None => self.partitions[p].head = Some(at),
-        }
-        if self.partitions[p].head == Some(at) {
-            self.place(now_ns, p);
         }
     }
 
@@ -166,8 +176,13 @@ impl Producer {
         let p = partition.0 as usize;
         assert_eq!(self.partitions[p].phase, partition::Phase::Held, "no split is awaited");
         let deadline = self.partitions[p].held_deadline_ns.min(self.drain_deadline_ns.unwrap_or(u64::MAX));
-        for (slot, records, bytes) in parts.into_iter().rev() {
+        let last = self.errs(Mutant::PartsLast);
+        for (slot, records, bytes) in if last { parts } else { [parts[1], parts[0]] } {
             let at = self.occupy(slot, p, records, bytes, deadline);
+            if last {
+                self.queue_up(p, at);
+                continue;
+            }
             let part = &mut self.partitions[p];
             self.batches[at].next = part.head.replace(at);
             part.tail = part.tail.or(Some(at));
@@ -209,7 +224,7 @@ impl Producer {
     pub fn handle(&mut self, now_ns: u64, input: Input<'_>) {
         self.stirred = true;
         match input {
-            Input::Up { link, .. } => self.link_up(link),
+            Input::Up { link } => self.link_up(now_ns, link),
             Input::Down { link, why } => self.link_down(now_ns, link, why),
             Input::Metadata { link, correlation, answer } => {
                 self.metadata_answered(now_ns, link, correlation, &answer);
@@ -268,6 +283,13 @@ impl Producer {
     #[must_use]
     pub fn is_retry(&self, slot: Slot) -> bool {
         self.batches.get(slot.0 as usize).is_some_and(|batch| batch.frozen)
+    }
+
+    /// The stamp to write into the header before a batch of [`Command::Produce`] is sent; `None` for a retry, whose
+    /// bytes are frozen.
+    #[must_use]
+    pub fn new_stamp(&self, slot: Slot) -> Option<Stamp> {
+        self.stamp(slot).filter(|_| !self.is_retry(slot))
     }
 
     /// The partition of a batch.

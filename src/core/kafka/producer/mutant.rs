@@ -7,10 +7,25 @@ use super::errors::Verdict;
 use super::partition::Phase;
 use super::types::Outcome;
 
-/// One mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "made in tests only")]
-pub(super) enum Mutant {
+/// One variant a mistake, and the list of all of them.
+macro_rules! mutants {
+    ($($(#[$about:meta])* $name:ident,)*) => {
+        /// One mistake.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(dead_code, reason = "made in tests only")]
+        pub(super) enum Mutant {
+            $($(#[$about])* $name,)*
+        }
+
+        #[cfg(test)]
+        impl Mutant {
+            /// Every one.
+            pub(super) const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+        }
+    };
+}
+
+mutants! {
     /// After "possibly written" the sequence goes on where the batch began (rules 6 and 11).
     ReuseSequence,
     /// A retry gets a new stamp, whatever became of the first attempt (rules 5 and 7).
@@ -37,6 +52,16 @@ pub(super) enum Mutant {
     BelieveStale,
     /// A batch that an answer does not mention counts as written.
     MissingIsWritten,
+    /// What waits for a partition without a leader is given up as not written, though an attempt is unknown.
+    ForsakenIsProof,
+    /// A partition that was forsaken stays so when its leader is back.
+    ForsakenForGood,
+    /// What waits for a partition without a leader holds its commit until the delivery timeout.
+    WaitForLeader,
+    /// A batch goes before those that its partition was given earlier.
+    JumpQueue,
+    /// The parts of a batch that was split go behind those that its partition was given later.
+    PartsLast,
     /// A muted link is used (rule 14).
     IgnoreThrottle,
 }
@@ -79,6 +104,17 @@ impl Producer {
                 self.finish(now_ns, p, Outcome::Written { base_offset: -1 });
             }
         }
+    }
+
+    /// `JumpQueue`. False: there is nothing to jump.
+    pub(super) fn jump_queue(&mut self, p: usize, at: usize) -> bool {
+        let Some(head) = self.partitions[p].head else { return false };
+        let next = self.batches[head].next.replace(at);
+        self.batches[at].next = next;
+        if next.is_none() {
+            self.partitions[p].tail = Some(at);
+        }
+        next.is_some()
     }
 
     /// `RestampOthers`.

@@ -45,6 +45,10 @@ pub(super) struct Partition {
     /// Of which making of the topic the identity is.
     pub(super) incarnation: u32,
     pub(super) phase: Phase,
+    /// Since when it has had no leader that is connected.
+    pub(super) away_since_ns: Option<u64>,
+    /// That is too long.
+    pub(super) forsaken: bool,
     pub(super) head: Option<usize>,
     pub(super) tail: Option<usize>,
     pub(super) node: Node,
@@ -88,6 +92,8 @@ impl Partition {
             asked_id: false,
             incarnation,
             phase: Phase::Idle,
+            away_since_ns: None,
+            forsaken: false,
             head: None,
             tail: None,
             node: Node::LOOSE,

@@ -3,7 +3,7 @@
 use super::Producer;
 use super::brokers::State;
 use super::topics::Trouble;
-use super::types::{NotReady, TopicIndex};
+use super::types::{LinkFailure, NotReady, TopicIndex};
 
 impl Producer {
     /// At least one topic can be written to; before any was named, at least one broker is connected.
@@ -69,12 +69,16 @@ impl Producer {
         Err(failures.max_by_key(|why| why.weight()).map_or(NotReady::Starting, NotReady::Unreachable))
     }
 
-    fn failed_leader(&self, topic: TopicIndex) -> Option<super::LinkFailure> {
+    fn failed_leader(&self, topic: TopicIndex) -> Option<LinkFailure> {
         let topic = usize::from(topic.0);
         let leaders = (0..self.topics.table[topic].count).filter_map(|number| {
             let p = self.topics.index(topic, number);
             self.partitions[p].leader
         });
-        leaders.filter_map(|row| self.rows[row].last_failure).max_by_key(|why| why.weight())
+        let failure = |row: usize| {
+            let peer = &self.rows[row];
+            peer.last_failure.or(peer.silent.then_some(LinkFailure::Timeout))
+        };
+        leaders.filter_map(failure).max_by_key(|why| why.weight())
     }
 }

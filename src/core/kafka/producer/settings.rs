@@ -27,6 +27,9 @@ pub struct Settings {
     pub request_bytes_max: u64,
     /// From `submit` to the last moment at which an outcome is given. 120 s: Java's `delivery.timeout.ms`.
     pub delivery_timeout_ns: u64,
+    /// A partition whose leader could not be reached for so long is forsaken: what of it is surely in no log is given
+    /// up then, and at once from then on. 10 s: brokers that died lose their leadership after 9 s by default.
+    pub leader_wait_ns: u64,
     /// From a request to its answer; then the link is given up. 30 s: Java's `request.timeout.ms`. Must exceed
     /// the timeout that Produce requests tell the broker.
     pub request_timeout_ns: u64,
@@ -35,6 +38,9 @@ pub struct Settings {
     /// A request that is older makes the producer ask another broker who leads. 2 s: a stopped broker loses its
     /// leadership within 1 to 1.5 s.
     pub suspect_ns: u64,
+    /// A broker with a request that is older counts as not reachable until it answers: what has a choice goes
+    /// elsewhere, and where all are silent the producer is not ready. 5 s: above what slow replicas take.
+    pub silent_ns: u64,
     /// Retries of a batch, and of questions (metadata, producer ids). 100 ms to 1 s: Java's `retry.backoff`.
     pub retry: Backoff,
     /// Redials of a broker. 50 ms to 10 s.
@@ -71,9 +77,11 @@ impl Settings {
             batches_per_request_max: 20,
             request_bytes_max: 8 << 20,
             delivery_timeout_ns: 120 * S,
+            leader_wait_ns: 10 * S,
             request_timeout_ns: 30 * S,
             dial_timeout_ns: 10 * S,
             suspect_ns: 2 * S,
+            silent_ns: 5 * S,
             retry: Backoff { min_ns: 100 * MS, max_ns: S },
             redial: Backoff { min_ns: 50 * MS, max_ns: 10 * S },
             retries_max: u32::MAX,

@@ -57,6 +57,8 @@ pub struct PartitionStats {
     pub number: i32,
     /// Its leader's id.
     pub leader: Option<i32>,
+    /// It has had no leader that can be reached for too long.
+    pub forsaken: bool,
     /// A batch is in flight.
     pub in_flight: bool,
     /// Batches written, and what was in them: with `records`, how well batches are filled.
@@ -108,6 +110,7 @@ impl Producer {
                 topic: TopicIndex(part.topic as u16),
                 number: part.number,
                 leader: part.leader.and_then(|row| self.rows[row].broker),
+                forsaken: part.forsaken,
                 in_flight: matches!(part.phase, Phase::Sent { .. }),
                 batches: part.figures.batches,
                 records: part.figures.records,

@@ -66,6 +66,13 @@ impl Producer {
             return self.hang_up(now_ns, row, LinkFailure::Timeout);
         }
         self.wake(end);
+        let silent = asked + self.settings.silent_ns;
+        if silent > now_ns {
+            self.wake(silent);
+        } else if !self.rows[row].silent {
+            self.rows[row].silent = true;
+            self.topics.version += 1;
+        }
         if suspect > now_ns {
             return self.wake(suspect);
         }
@@ -93,6 +100,7 @@ impl Producer {
     }
 
     fn tick_partition(&mut self, now_ns: u64, p: usize) {
+        self.tick_reach(now_ns, p);
         while let Some(head) = self.partitions[p].head {
             let (end, phase) = (self.batches[head].deadline_ns, self.partitions[p].phase);
             if phase == Phase::Held {

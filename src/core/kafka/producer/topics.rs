@@ -140,12 +140,19 @@ impl Partitions<'_> {
         index.is_some_and(|&index| self.producer.partitions[index as usize].leader.is_some())
     }
 
-    /// It has a leader and the link to it is up.
+    /// It has had no leader that can be reached for too long: what is submitted for it is given up at once.
+    #[must_use]
+    pub fn is_forsaken(&self, number: u32) -> bool {
+        let index = self.order.get(number as usize);
+        index.is_some_and(|&index| self.producer.partitions[index as usize].forsaken)
+    }
+
+    /// It has a leader, the link to it is up, and it answers.
     #[must_use]
     pub fn is_connected(&self, number: u32) -> bool {
         let index = self.order.get(number as usize);
         let leader = index.and_then(|&index| self.producer.partitions[index as usize].leader);
-        leader.is_some_and(|row| self.producer.rows[row].is_up())
+        leader.is_some_and(|row| self.producer.rows[row].speaks())
     }
 }
 

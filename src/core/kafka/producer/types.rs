@@ -89,8 +89,8 @@ pub enum Command<'a> {
         /// For which partition, for logs.
         partition: PartitionIndex,
     },
-    /// Send these batches, at most one a partition. [`Producer::stamp`](super::Producer::stamp) says with what
-    /// stamp; where [`Producer::is_retry`](super::Producer::is_retry) says so, the bytes are frozen already.
+    /// Send these batches, at most one a partition. [`Producer::new_stamp`](super::Producer::new_stamp) says what to
+    /// write into the header of each before it goes, unless its bytes are frozen already.
     Produce {
         /// On which connection.
         link: LinkId,
@@ -99,17 +99,6 @@ pub enum Command<'a> {
         /// Which batches.
         batches: &'a [Slot],
     },
-}
-
-/// The versions that edge and broker agreed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// Of Produce: 3 to 13.
-    pub produce: i16,
-    /// Of Metadata.
-    pub metadata: i16,
-    /// Of InitProducerId.
-    pub init_producer_id: i16,
 }
 
 /// Why a connection is not there.
@@ -170,8 +159,6 @@ pub enum Input<'a> {
     Up {
         /// Which.
         link: LinkId,
-        /// What was agreed.
-        versions: &'a Versions,
     },
     /// It could not be made, or is lost. Requests without an answer count as possibly carried out.
     Down {
@@ -327,6 +314,8 @@ pub enum Outcome {
     Split {
         /// 1 to records - 1.
         at: u32,
+        /// Which of the two: [`Why::TooLarge`] or [`Why::BadRecord`].
+        why: Why,
     },
     /// A batch of one record, refused because of that record: it is in no log.
     Refused {
@@ -351,6 +340,8 @@ pub struct Reason {
 pub enum Why {
     /// The delivery timeout, or the deadline of the drain.
     Deadline,
+    /// The partition had no leader that could be reached for too long, and no attempt is unknown.
+    NoLeader,
     /// The retries allowed were used up.
     Retries,
     /// The broker refuses it, and would again.
@@ -381,6 +372,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.why {
             Why::Deadline => "not acknowledged by Kafka in time",
+            Why::NoLeader => "the partition has had no leader that can be reached for too long",
             Why::Retries => "not acknowledged by Kafka within the retries allowed",
             Why::Rejected => "rejected by Kafka",
             Why::Denied => "Kafka does not allow writing to this topic",

@@ -7,6 +7,7 @@
 //! ```text
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
+mod bound;
 mod routing;
 mod time;
 
@@ -20,13 +21,14 @@ use crate::batch::fate::{Failure, Fate};
 use crate::batch::store::{Layout, Records};
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
-use crate::kafka::partition::{Partitioner, Spread};
+use crate::kafka::partition::{Fitness, Partitioner, Spread};
 use crate::kafka::producer::{self, Outcome, PartitionIndex, Producer, TopicIndex, Why};
 use crate::memory::Memory;
 use crate::reject::Reject;
 use crate::segment::header::StreamName;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use bound::Bound;
 use routing::{EventId, Headers};
 
 /// What a shard's Kafka sink is told at start.
@@ -62,6 +64,8 @@ pub struct KafkaSink {
     streams: Vec<(StreamName, TopicIndex)>,
     /// One a topic.
     partitioners: Vec<Partitioner>,
+    /// One a topic.
+    bounds: Vec<Bound>,
     /// A key whose escapes were decoded.
     scratch: Vec<u8>,
     /// Of the first event of the batch that is filling.
@@ -102,6 +106,8 @@ pub struct Event<'a> {
     pub now_ns: u64,
     /// When it came, for its record.
     pub wall_ms: u64,
+    /// The shard and sequence number under which it was stored before; `None`: this shard's next.
+    pub id: Option<(u32, u64)>,
 }
 
 /// Why a request's events have nowhere to go.
@@ -117,6 +123,22 @@ pub enum Misroute {
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     topic: TopicIndex,
+    /// Bytes that its batches may have.
+    batch_bytes: usize,
+}
+
+impl Route {
+    /// Bytes that its batches may have, as far as its topic's brokers have said.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+}
+
+impl Route {
+    /// The topic of all of them.
+    pub const fn topic(&self) -> TopicIndex {
+        self.topic
+    }
 }
 
 /// Why an event is not in the batch.
@@ -126,6 +148,8 @@ pub enum Unfit {
     Full,
     /// No batch will ever hold it.
     TooLarge,
+    /// Its partition has had no leader for too long, and others were not to be chosen.
+    NoLeader,
 }
 
 /// How a batch came back.
@@ -159,6 +183,7 @@ impl KafkaSink {
             fixed: None,
             streams: Vec::with_capacity(topics_max),
             partitioners: Vec::with_capacity(topics_max),
+            bounds: Vec::with_capacity(topics_max),
             scratch: settings.routing.scratch(),
             routing: settings.routing,
             next_sequence: settings.first_sequence,
@@ -213,8 +238,28 @@ impl KafkaSink {
         }
         match self.spread {
             Spread::Explicit(partition) if partition >= count => Err(Misroute::Refused(NO_PARTITION)),
-            _ => Ok(Route { topic }),
+            _ => Ok(Route { topic, batch_bytes: self.bounds[usize::from(topic.0)].bytes() }),
         }
+    }
+
+    /// Makes sure that a stream has a topic, whether or not it can be written to now.
+    ///
+    /// # Errors
+    /// It cannot have one as long as the configuration is what it is.
+    pub fn name_topic(&mut self, now_ns: u64, stream: &StreamName) -> Result<(), Reject> {
+        match self.fixed.map_or_else(|| self.topic_of(now_ns, stream), Ok) {
+            Err(Misroute::Refused(why)) => Err(why),
+            Ok(_) | Err(Misroute::NotReady(_)) => Ok(()),
+        }
+    }
+
+    /// Whether an arena like this one takes the event as a record.
+    pub fn takes<M: Memory>(&mut self, arena: &RecordArena<M>, event: &Event<'_>) -> bool {
+        let key = self.routing.key(event.value, event.key, &mut self.scratch);
+        let id = EventId::new(self.shard, self.next_sequence);
+        let headers = Headers::new(&self.routing.headers, event.stream, &id);
+        let bytes = event.value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
+        arena.takes(bytes, headers.as_slice().len())
     }
 
     /// The topic of a stream, named to the producer when it is first seen.
@@ -243,6 +288,7 @@ impl KafkaSink {
         while self.partitioners.len() <= usize::from(topic.0) {
             let seed = self.seed.wrapping_add(self.partitioners.len() as u64);
             self.partitioners.push(Partitioner::new(self.spread, seed));
+            self.bounds.push(Bound::NONE);
         }
     }
 
@@ -268,7 +314,9 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let id = EventId::new(self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+        let (shard, sequence) = event.id.unwrap_or_else(next);
+        let id = EventId::new(shard, sequence);
         let headers = Headers::new(&self.routing.headers, event.stream, &id);
         let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
         if !records.arena.takes(bytes, headers.as_slice().len()) {
@@ -279,22 +327,18 @@ impl KafkaSink {
         let partitions = self.producer.partitions(route.topic);
         let partitioner = &mut self.partitioners[usize::from(route.topic.0)];
         let room = records.arena.batch_bytes_max().saturating_sub(bytes);
-        for _ in 0..PARTITIONS_TRIED {
-            let usable = |number| {
-                let index = partitions.index(number).filter(|_| partitions.is_connected(number));
-                index.is_some_and(|index| records.arena.partition_bytes(index.0) < room)
-            };
-            let number = partitioner.choose(key, bytes, partitions.count, usable);
-            let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-            if records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks).is_ok() {
-                return Ok(());
-            }
-            if key.is_some() {
-                break;
-            }
-            partitioner.switch();
+        let fitness = |number| match partitions.index(number).filter(|_| partitions.is_connected(number)) {
+            None => Fitness::Unusable,
+            Some(index) if records.arena.newest_bytes(index.0) < room => Fitness::Fit,
+            Some(_) => Fitness::Full,
+        };
+        let number = partitioner.choose(key, bytes, partitions.count, fitness);
+        if number.is_some_and(|number| partitions.is_forsaken(number)) {
+            return Err(Unfit::NoLeader);
         }
-        Err(Unfit::Full)
+        let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
+        let appended = records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks);
+        appended.map_err(|_| Unfit::Full)
     }
 
     /// Hands a filled arena to the producer. Returns how many outcomes there will be.
@@ -320,11 +364,15 @@ impl KafkaSink {
         let partition = PartitionIndex(batch.partition);
         let (fate, reason) = match outcome {
             Outcome::Written { .. } => {
+                self.bound(partition).written(now_ns, batch.raw_bytes as usize);
                 self.written.0 += u64::from(batch.raw_bytes);
                 self.written.1 += u64::from(batch.bytes);
                 return Returned::Done;
             }
-            Outcome::Split { .. } => {
+            Outcome::Split { why, .. } => {
+                if why == Why::TooLarge {
+                    self.bound(partition).refused(now_ns, batch.raw_bytes as usize);
+                }
                 let compress = self.compress.as_mut().map(|compress| &mut **compress as &mut dyn Compress);
                 if let Some((first, second)) = records.arena.split(slot, compress) {
                     let part = |slot| {
@@ -352,6 +400,12 @@ impl KafkaSink {
             records.fates.fail(events, Failure { fate, partition, reason });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
+    }
+
+    /// What is known of the topic of a partition.
+    fn bound(&mut self, partition: PartitionIndex) -> &mut Bound {
+        let (topic, _) = self.producer.locate(partition);
+        &mut self.bounds[usize::from(topic.0)]
     }
 
     /// Bytes written of the commit that is done: before compression, and as sent.
@@ -386,9 +440,6 @@ const NO_PARTITION: Reject = Reject::new(
     "no_partition",
     "the Kafka topic does not have the partition that the configuration names",
 );
-
-/// Partitions whose batches are tried before a keyless event has to wait.
-const PARTITIONS_TRIED: usize = 4;
 
 impl Sink for KafkaSink {
     fn strongest(&self) -> Ack {

@@ -1,5 +1,6 @@
 //! A shard with a Kafka sink, and everything that it stands between, in virtual time.
 use super::cluster::Cluster;
+use super::disk::Disk;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, Timeouts};
@@ -8,7 +9,9 @@ use ringmill_core::kafka::arena::{ArenaLimits, Slot};
 use ringmill_core::kafka::partition::Spread;
 use ringmill_core::kafka::producer::{self, Command, LinkId};
 use ringmill_core::sink::kafka::{KafkaSink, Routing, Settings};
-use ringmill_core::sink::{AnySink, FileKind, Mail, Request};
+use ringmill_core::sink::segments::SegmentSink;
+use ringmill_core::sink::spill::{Spill, Spilling};
+use ringmill_core::sink::{AnySink, FileKind, Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
 
 pub const MS: u64 = 1_000_000;
@@ -23,6 +26,8 @@ pub struct Bench {
     pub quarantined: Vec<u8>,
     /// The batch that was sent last.
     pub last_sent: Option<Slot>,
+    /// What was spilled, if there is a spill, and who replays it.
+    pub disk: Option<Disk>,
     said: Vec<Vec<u8>>,
     file: i32,
 }
@@ -55,14 +60,29 @@ pub fn settings(routing: Routing) -> Settings {
 
 impl Bench {
     pub fn new(config: Config, settings: Settings, cluster: Cluster) -> Bench {
+        Bench::with(config, settings, cluster, None)
+    }
+
+    /// The same with a spill behind it; one second without Kafka fills it.
+    pub fn spilling(config: Config, settings: Settings, cluster: Cluster, disk: Disk) -> Bench {
+        Bench::with(config, settings, cluster, Some(disk))
+    }
+
+    fn with(config: Config, settings: Settings, cluster: Cluster, disk: Option<Disk>) -> Bench {
         let clock = HandClock::default();
         clock.0.set(1_795_219_200_000 * MS);
         let sink = KafkaSink::new(settings, clock.0.get()).expect("sound settings");
-        let sink = AnySink::Kafka(Box::new(sink));
+        let mut sink = AnySink::Kafka(Box::new(sink));
+        if let Some(disk) = &disk {
+            let resume = Resume { next_seq: disk.next_seq(), ..Resume::START };
+            let segments = SegmentSink::new(config.shard, &resume);
+            let spill = Spill { segments, after_ns: S, through: disk.replayed };
+            sink = AnySink::Spilling(Box::new(Spilling::new(sink, spill)));
+        }
         let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
         let said = vec![Vec::new(); CONNECTIONS];
         let mut bench =
-            Bench { clock, engine, cluster, quarantined: Vec::new(), last_sent: None, said, file: 2 };
+            Bench { clock, engine, cluster, quarantined: Vec::new(), last_sent: None, disk, said, file: 2 };
         bench.turn();
         bench
     }
@@ -100,6 +120,13 @@ impl Bench {
         String::from_utf8(std::mem::take(&mut self.said[id as usize])).expect("replies are text")
     }
 
+    /// Every connection to brokers breaks; they can be made anew at once.
+    pub fn break_links(&mut self) {
+        let now_ns = self.now_ns();
+        self.cluster.go_down(now_ns);
+        self.cluster.down = false;
+    }
+
     /// Posts, waits, and gives status and body of the one reply.
     pub fn ask(&mut self, id: ConnId, text: &str, ns: u64) -> (u16, String) {
         self.send(id, text);
@@ -114,7 +141,8 @@ impl Bench {
     pub fn pass(&mut self, ns: u64) {
         let end = self.now_ns() + ns;
         loop {
-            let due = [self.engine.deadline_ns(), self.cluster.due_ns()].into_iter().flatten().min();
+            let replay = self.disk.as_ref().and_then(|disk| disk.due_ns(self.now_ns(), self.cluster.down));
+            let due = [self.engine.deadline_ns(), self.cluster.due_ns(), replay].into_iter().flatten().min();
             let Some(due) = due.filter(|due| *due <= end) else { break };
             self.clock.0.set(due.max(self.now_ns()));
             self.engine.tick();
@@ -130,6 +158,7 @@ impl Bench {
             let mut more = self.engine.run();
             more |= self.keep_files();
             more |= self.move_links();
+            more |= self.replay();
             while let Some((id, bytes)) = self.engine.next_send() {
                 let bytes = bytes.to_vec();
                 self.said[id as usize].extend_from_slice(&bytes);
@@ -154,26 +183,44 @@ impl Bench {
         let mut any = false;
         while let Some(request) = self.engine.next_request() {
             if let Request::Prepare { kind, number } = request {
-                assert_eq!(kind, FileKind::Quarantine, "Kafka has no segments");
+                assert!(kind == FileKind::Quarantine || self.disk.is_some(), "Kafka has no segments");
                 self.file += 1;
                 let (file, capacity) = (self.file, 32 << 20);
                 self.engine.mail(Mail::Ready { kind, file, number, id: number, capacity });
                 any = true;
             }
         }
-        let mut written = None;
+        let mut written = Vec::new();
         while let Some(io) = self.engine.next_io() {
-            assert_eq!(io.slot, 1, "nothing but the quarantine writes");
-            self.quarantined.extend_from_slice(io.bytes);
-            written = Some((io.bytes.len(), io.sync));
+            let result = match (io.slot, &mut self.disk) {
+                (0, Some(disk)) => disk.write(io.bytes),
+                (1, _) => {
+                    self.quarantined.extend_from_slice(io.bytes);
+                    Ok(io.bytes.len())
+                }
+                _ => panic!("nothing but the quarantine writes"),
+            };
+            written.push((io.slot, result, io.sync));
         }
-        if let Some((len, sync)) = written {
-            self.engine.io_done(1, IoStep::Write, Ok(len));
-            if sync {
-                self.engine.io_done(1, IoStep::Sync, Ok(0));
+        for (slot, result, sync) in &written {
+            self.engine.io_done(*slot, IoStep::Write, *result);
+            if *sync {
+                self.engine.io_done(*slot, IoStep::Sync, result.map(|_| 0));
             }
         }
-        any || written.is_some()
+        any || !written.is_empty()
+    }
+
+    /// Lets the replayer do what is due.
+    fn replay(&mut self) -> bool {
+        let now_ns = self.now_ns();
+        let Some(disk) = &mut self.disk else { return false };
+        if let Some(spilled) = self.engine.take_spilled() {
+            disk.may_read(now_ns, spilled.through);
+        }
+        let Some(through) = disk.replay(now_ns, &mut self.cluster) else { return false };
+        self.engine.replicated(through);
+        true
     }
 
     /// Carries out the producer's commands and tells it what is due.

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use kafka_protocol::records::RecordBatchDecoder;
 use ringmill_core::kafka::producer::{
     BrokerSeen, Endpoint, Input, LinkFailure, LinkId, MetadataAnswer, PartitionIndex, PartitionSeen,
-    ProduceAnswer, Producer, ProducerIdAnswer, RecordErrors, TopicId, TopicSeen, Versions,
+    ProduceAnswer, Producer, ProducerIdAnswer, RecordErrors, TopicId, TopicSeen,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -113,6 +113,14 @@ impl Cluster {
         }
     }
 
+    /// Every partition has its leader.
+    pub fn lead_all(&mut self) {
+        for topic in &mut self.topics {
+            let leaders = topic.leaders.iter_mut().enumerate();
+            leaders.for_each(|(partition, leader)| *leader = partition as i32 % self.brokers);
+        }
+    }
+
     fn later(&mut self, now_ns: u64, event: Event) {
         self.events.push((now_ns + LATENCY_NS, event));
     }
@@ -214,9 +222,8 @@ impl Cluster {
     }
 
     fn tell(&self, now_ns: u64, producer: &mut Producer, event: Event) {
-        let versions = Versions { produce: 12, metadata: 12, init_producer_id: 4 };
         match event {
-            Event::Up(link) => producer.handle(now_ns, Input::Up { link, versions: &versions }),
+            Event::Up(link) => producer.handle(now_ns, Input::Up { link }),
             Event::Down(link, why) => producer.handle(now_ns, Input::Down { link, why }),
             Event::ProducerId(link, correlation, producer_id) => {
                 let answer = ProducerIdAnswer { error: 0, throttle_ms: 0, producer_id, epoch: 0 };

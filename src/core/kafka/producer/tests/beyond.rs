@@ -270,3 +270,71 @@ fn of_a_cluster_with_more_brokers_than_links_those_that_lead_are_known() {
     let leaders: Vec<_> = desk.p.partition_stats().map(|(_, stats)| stats.leader).collect();
     assert_eq!(leaders, [Some(8), Some(9)]);
 }
+
+#[test]
+fn a_partition_without_a_leader_gives_up_what_is_in_no_log_and_keeps_what_may_be() {
+    let mut desk = Desk::with(Settings { leader_wait_ns: 3 * S, ..settings() }, &[1, 1]);
+    desk.submit(0, 0, 1);
+    let request = desk.produce();
+    desk.topics[0].2 = vec![(-1, 1), (-1, 1)];
+    desk.p.want_metadata(desk.now);
+    desk.pass(200 * MS);
+    desk.say(&request, 0, 7);
+    desk.submit(1, 1, 1);
+    desk.pass(2 * S);
+    let forsaken = |desk: &Desk| [0, 1].map(|number| desk.p.partitions(TopicIndex(0)).is_forsaken(number));
+    assert_eq!((desk.outcome(), forsaken(&desk)), (None, [false; 2]));
+    let version = desk.p.partitions(TopicIndex(0)).version;
+    desk.pass(2 * S);
+    assert_eq!((desk.not_written(1), forsaken(&desk)), (Why::NoLeader, [true; 2]));
+    assert!(desk.p.partitions(TopicIndex(0)).version > version, "who waits looks again");
+    // The next one is given up when it comes; the one that may be written has the delivery timeout.
+    desk.submit(1, 1, 1);
+    assert_eq!((desk.not_written(1), desk.outcome()), (Why::NoLeader, None));
+    desk.topics[0].2 = vec![(1, 2), (1, 2)];
+    desk.submit(2, 0, 1);
+    let wishes = desk.pass(2 * S);
+    assert_eq!(forsaken(&desk), [false; 2]);
+    assert_eq!(desk.stamp(0), (101, 0, 0));
+    assert!(wishes.iter().any(|wish| matches!(wish, Wish::Produce(..))), "{wishes:?}");
+}
+
+#[test]
+fn a_leader_that_cannot_be_reached_is_as_good_as_none() {
+    let mut desk = Desk::with(Settings { leader_wait_ns: 3 * S, ..settings() }, &[1, 2]);
+    let link = (0..2).find(|&row| desk.p.rows[row].broker == Some(1)).map(|row| desk.p.rows[row].link(row));
+    desk.down(link.expect("connected"));
+    desk.submit(0, 0, 1);
+    for _ in 0..50 {
+        desk.now += 100 * MS;
+        desk.p.tick(desk.now);
+        for wish in desk.wishes() {
+            if let Wish::Dial(link, Endpoint::Broker { id: 1 }) = wish {
+                desk.down(link);
+            }
+        }
+    }
+    assert_eq!(desk.not_written(0), Why::NoLeader);
+    assert!(!desk.p.partitions(TopicIndex(0)).is_forsaken(1));
+}
+
+#[test]
+fn a_broker_that_is_silent_counts_as_not_reachable_until_it_answers() {
+    let mut desk = Desk::new(&[1, 2]);
+    desk.topics[1].2 = vec![(1, 0)];
+    desk.submit(0, 0, 1);
+    let request = desk.produce();
+    let connected = |desk: &Desk| [0, 1].map(|number| desk.p.partitions(TopicIndex(0)).is_connected(number));
+    desk.pass(4 * S);
+    assert_eq!(connected(&desk), [true, true]);
+    let version = desk.p.partitions(TopicIndex(0)).version;
+    desk.pass(2 * S);
+    assert_eq!(connected(&desk), [false, true]);
+    assert!(desk.p.partitions(TopicIndex(0)).version > version, "what has a choice looks again");
+    assert_eq!(desk.p.ready_topic(TopicIndex(0)), Ok(()), "by way of the other one");
+    let silent = NotReady::Unreachable(LinkFailure::Timeout);
+    assert_eq!(desk.p.ready_topic(TopicIndex(1)), Err(silent), "which has no other");
+    desk.say(&request, 0, 0);
+    desk.written(0);
+    assert_eq!((connected(&desk), desk.p.ready_topic(TopicIndex(1))), ([true, true], Ok(())));
+}

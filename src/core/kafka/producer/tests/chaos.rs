@@ -26,7 +26,7 @@ impl World {
         self.after(wait, Event::Chaos);
         let (node, topic) = (self.rng.usize(0..NODES), self.rng.usize(0..2));
         let back = self.rng.u64(100 * MS..2500 * MS);
-        match self.rng.u8(0..10) {
+        match self.rng.u8(0..11) {
             0 | 1 if self.cluster.nodes[node] == Health::Up => {
                 let dead = self.rng.bool();
                 self.cluster.nodes[node] = if dead { Health::Down } else { Health::Stopped };
@@ -65,6 +65,12 @@ impl World {
                 self.after(back, Event::Show(topic));
             }
             9 => self.forget_producers(),
+            10 if self.cluster.topics[topic].exists => {
+                let (count, keep) = (self.cluster.topics[topic].parts.len(), self.rng.bool());
+                self.cluster.move_leader(topic, self.rng.usize(0..count), None, keep);
+                self.publish();
+                self.after(back, Event::Elect(usize::MAX));
+            }
             _ => {}
         }
     }

@@ -108,8 +108,7 @@ impl Desk {
     }
 
     pub fn up(&mut self, link: LinkId) {
-        let versions = Versions { produce: 12, metadata: 12, init_producer_id: 4 };
-        self.p.handle(self.now, Input::Up { link, versions: &versions });
+        self.p.handle(self.now, Input::Up { link });
     }
 
     pub fn down(&mut self, link: LinkId) {

@@ -11,9 +11,7 @@ impl World {
         match self.cluster.nodes[link.node] {
             Health::Up if !wrong => {
                 link.up = true;
-                let versions =
-                    Versions { produce: if self.by_id { 13 } else { 12 }, metadata: 12, init_producer_id: 4 };
-                self.producer.handle(self.now, Input::Up { link: id, versions: &versions });
+                self.producer.handle(self.now, Input::Up { link: id });
             }
             Health::Stopped => {}
             Health::Up | Health::Down => self.lost(id),

@@ -218,7 +218,7 @@ fn rule_10_too_large_is_split_and_its_parts_go_before_what_waits_behind() {
     desk.submit(1, 0, 1);
     let request = desk.produce();
     desk.say(&request, 0, 10);
-    assert_eq!(desk.outcome(), Some((0, Outcome::Split { at: 2 })));
+    assert_eq!(desk.outcome(), Some((0, Outcome::Split { at: 2, why: Why::TooLarge })));
     assert_eq!(desk.pass(S), [], "nothing goes before the parts");
     let index = desk.index(0, 0);
     desk.p.submit_split(desk.now, index, [(Slot(0), 2, 40), (Slot(2), 3, 60)]);
@@ -245,7 +245,7 @@ fn rule_10_a_bad_record_is_cut_out() {
         desk.submit(0, 0, 4);
         let request = desk.produce();
         desk.answer(&request, 0, |answer| ProduceAnswer { error: 87, records, ..answer });
-        assert_eq!(desk.outcome(), Some((0, Outcome::Split { at })), "{records:?}");
+        assert_eq!(desk.outcome(), Some((0, Outcome::Split { at, why: Why::BadRecord })), "{records:?}");
     }
     let mut desk = Desk::new(&[1]);
     desk.submit(0, 0, 4);
@@ -286,8 +286,8 @@ fn rule_10_a_topic_that_is_denied_fails_alone() {
 
 #[test]
 fn rule_11_a_batch_that_expires_is_told_apart_by_whether_it_may_be_written() {
-    // Never sent: no leader.
-    let mut desk = Desk::new(&[-1]);
+    // Never sent: no leader, and nobody forsakes it.
+    let mut desk = Desk::with(Settings { leader_wait_ns: u64::MAX, ..settings() }, &[-1]);
     desk.submit(0, 0, 1);
     desk.pass(121 * S);
     assert_eq!(desk.not_written(0), Why::Deadline);

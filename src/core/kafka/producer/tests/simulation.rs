@@ -78,25 +78,8 @@ fn whatever_happens_every_batch_is_told_the_truth() {
 
 #[test]
 fn mistakes_show() {
-    use Mutant::*;
-    let all = [
-        ReuseSequence,
-        RestampOnRetry,
-        RestampOthers,
-        NotLeaderIsProof,
-        LostIsProof,
-        DuplicateIsRefusal,
-        WrapNegative,
-        ForgetVanished,
-        IgnoreRecreation,
-        SplitMaybe,
-        ExpireAsNotWritten,
-        BelieveStale,
-        MissingIsWritten,
-        IgnoreThrottle,
-    ];
     let mut unseen = Vec::new();
-    for mutant in all {
+    for &mutant in Mutant::ALL {
         match (0..5000).find_map(|seed| Some((seed, run(seed, Some(mutant), &mut Tally::new()).err()?))) {
             Some((seed, broken)) => println!("{mutant:?} shows with seed {seed}: {broken}"),
             None => unseen.push(mutant),

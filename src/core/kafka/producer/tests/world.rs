@@ -2,6 +2,7 @@
 use super::cluster::Cluster;
 use super::oracle::{self, Told};
 use crate::kafka::producer::mutant::Mutant;
+use crate::kafka::producer::partition::Phase;
 use crate::kafka::producer::*;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::format;
@@ -12,7 +13,9 @@ use std::vec::Vec;
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const S: u64 = 1_000_000_000;
 pub(super) const NODES: usize = 3;
-pub(super) const SLOTS: usize = 32;
+pub(super) const SLOTS: usize = 96;
+/// Batches of one partition that are submitted and have no outcome.
+const QUEUE_MAX: usize = 4;
 /// A broker takes so many records in a batch and no more.
 pub(super) const RECORDS_MAX: u32 = 5;
 pub(super) const DELIVERY_NS: u64 = 6 * S;
@@ -109,10 +112,12 @@ fn settings(rng: &mut fastrand::Rng) -> Settings {
         requests_max: rng.usize(1..=5),
         batches_per_request_max: rng.usize(1..=4),
         delivery_timeout_ns: [DELIVERY_NS, S][rng.usize(0..2)],
+        leader_wait_ns: rng.u64(200 * MS..1500 * MS),
         retries_max: if rng.u8(0..4) == 0 { 3 } else { u32::MAX },
         request_timeout_ns: 1500 * MS,
         dial_timeout_ns: 500 * MS,
         suspect_ns: 300 * MS,
+        silent_ns: 600 * MS,
         retry: Backoff { min_ns: 20 * MS, max_ns: 200 * MS },
         redial: Backoff { min_ns: 20 * MS, max_ns: 500 * MS },
         metadata_age_ns: 5 * S,
@@ -303,6 +308,28 @@ impl World {
             }
             self.settle(slot, outcome)?;
         }
+        self.nobody_is_held_up()
+    }
+
+    /// What is surely in no log waits for a leader no longer than it may.
+    fn nobody_is_held_up(&self) -> Result<(), String> {
+        let producer = &self.producer;
+        // Hanging up in the end is not told to anybody.
+        if producer.is_finished() {
+            return Ok(());
+        }
+        for part in &producer.partitions {
+            let reached = part.leader.is_some_and(|row| producer.rows[row].is_up());
+            if reached == part.away_since_ns.is_some() {
+                return Err(format!("does not know whether its leader is there: {part:?}"));
+            }
+            let too_long = |since| self.now > since + producer.settings.leader_wait_ns;
+            let waits = !matches!(part.phase, Phase::Sent { .. } | Phase::Held)
+                && part.head.is_some_and(|head| !producer.batches[head].maybe);
+            if waits && part.away_since_ns.is_some_and(too_long) {
+                return Err(format!("waits for a leader for too long: {part:?}"));
+            }
+        }
         Ok(())
     }
 
@@ -393,7 +420,7 @@ impl World {
         if self.now > told.deadline_ns {
             return Err(format!("told late, at {}: {told:?}", self.now));
         }
-        let Outcome::Split { at } = outcome else { return Ok(()) };
+        let Outcome::Split { at, .. } = outcome else { return Ok(()) };
         let told = told.clone();
         if at == 0 || at >= told.records {
             return Err(format!("cannot be cut there: {told:?}"));
@@ -417,12 +444,12 @@ impl World {
         let count = self.producer.partitions(TopicIndex(topic as u16)).count;
         if count > 0 {
             let part = self.rng.u32(0..count) as usize;
-            let busy = self
-                .slots
-                .iter()
-                .flatten()
-                .filter(|&&at| (self.told[at].topic, self.told[at].part) == (topic, part));
-            if busy.count() < 2 {
+            // One commit may bring several for one partition.
+            for _ in 0..self.rng.usize(1..=QUEUE_MAX) {
+                let place = |at: &&usize| (self.told[**at].topic, self.told[**at].part) == (topic, part);
+                if self.slots.iter().flatten().filter(place).count() >= QUEUE_MAX {
+                    break;
+                }
                 let large = u32::from(self.rng.u8(0..8) == 0) * 3;
                 let records = self.rng.u32(1..=RECORDS_MAX + large);
                 if self.rng.u8(0..24) == 0 {
