@@ -64,8 +64,15 @@ pub const KEYS: &[Key] = &[
         "scanner",
         Kind::Text,
         "NAME",
-        "exact",
-        "Who validates JSON: `exact` (one exact pass) or `simd-json`",
+        "fast",
+        "Who validates JSON: `fast` (whole windows at once), `exact` (byte by byte) or `simd-json`",
+    ),
+    key(
+        "simd",
+        Kind::Text,
+        "NAME",
+        "auto",
+        "Vector units of the fast scanner: `avx512`, `avx2`, `sse42`, `neon`, `scalar` or `auto`",
     ),
     key("memory", Kind::Bytes, "BYTES", "derived", "Bound on all buffers of all shards"),
     key(

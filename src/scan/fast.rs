@@ -108,6 +108,8 @@ impl Fast<'_> {
         let left = body.len() - from;
         let mut job = Job {
             src: core::ptr::null(),
+            body: body.as_ptr().wrapping_add(from),
+            direct: left / 64,
             blocks: 0,
             has_lead: from >= 3,
             lines: run.lines,
@@ -115,18 +117,19 @@ impl Fast<'_> {
         if left > TAIL_BYTES {
             // At least 64 bytes are left for the tail: the kernel may look ahead into them.
             job.blocks = ((left - 64) / 64).min(BLOCKS);
-            job.src = body.as_ptr().wrapping_add(from);
+            job.src = job.body;
         } else {
             job.blocks = left / 64 + 1;
             let lead = from.min(LEAD_BYTES);
             self.tail[LEAD_BYTES - lead..LEAD_BYTES + left].copy_from_slice(&body[from - lead..]);
-            self.tail[LEAD_BYTES + left..LEAD_BYTES + 64 * job.blocks + AHEAD_BYTES].fill(b' ');
+            self.tail[LEAD_BYTES + left..LEAD_BYTES + left + 64 + AHEAD_BYTES].fill(b' ');
             // Whether the last line has its end or not, it ends here.
             self.tail[LEAD_BYTES + left] = b'\n';
             job.src = self.tail.as_ptr().wrapping_add(LEAD_BYTES);
         }
         // SAFETY: `Scanner::new` made sure of the processor. In the body: `blocks` blocks and 64 bytes more are
-        // readable, and those before `from`. In the tail: all of its blocks and `AHEAD_BYTES`, as filled above.
+        // readable, and those before `from`. In the tail: all of its blocks and `AHEAD_BYTES`, as filled above,
+        // and those before that were copied along.
         unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
         run.at = from + self.scratch.done;
         run.ended = run.at >= body.len();

@@ -20,6 +20,11 @@ pub(crate) const AHEAD_BYTES: usize = 64;
 pub(crate) struct Job {
     /// The window's bytes. Readable: 64 for each block and [`AHEAD_BYTES`] behind.
     pub src: *const u8,
+    /// The same bytes, of which only `direct` blocks are readable: what `src` was copied from, if it was. To
+    /// read what has just been written in other portions is slow.
+    pub body: *const u8,
+    /// Blocks readable at `body`.
+    pub direct: usize,
     /// Blocks, at most [`BLOCKS`].
     pub blocks: usize,
     /// At least three bytes before `src` are readable and are those before the window.
@@ -273,7 +278,8 @@ unsafe fn step<I: Isa, const LINES: bool>(
     const LAST: u64 = 1 << 63;
     // SAFETY: see above.
     unsafe {
-        let bytes = I::load(job.src.add(64 * block));
+        let src = if block < job.direct { job.body } else { job.src };
+        let bytes = I::load(src.add(64 * block));
         let masks = I::masks(bytes);
         let escaped = escaped(masks.slash, &mut at.escape);
         let quote = masks.quote & !escaped;

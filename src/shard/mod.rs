@@ -9,10 +9,10 @@ pub mod listen;
 mod logic;
 pub mod spill;
 
-use crate::config::plan::{Driver, Limits, Plan};
+use crate::config::plan::{Driver, Limits, Plan, Validator};
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts, Waiting};
-use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
+use crate::core::json::{AnyScanner, FastScanner, SimdScanner, StrictScanner};
 use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
 use crate::core::sink::spill::Spilling;
@@ -157,7 +157,7 @@ impl Running {
 pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
-    let simd_json = plan.simd_json;
+    let validator = plan.scanner;
     let Assignment { number, core, listeners, resume, kafka, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
@@ -165,7 +165,7 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
             let sink = sink(number, &resume, &kafka, &spill)?;
-            let core = make(config, sink, simd_json)?;
+            let core = make(config, sink, validator)?;
             let (kafka, spill) = (kafka.map(|setup| setup.edge(mail)), spill.map(|setup| setup.edge(number)));
             let shard = Shard { core, kafka, spill, feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
@@ -210,10 +210,11 @@ fn sink(
 }
 
 /// Makes the shard's engine and all its memory, on the shard's own core.
-fn make(config: Config, sink: AnySink, simd_json: bool) -> io::Result<Core> {
-    let scanner = match simd_json {
-        true => AnyScanner::Simd(Box::new(SimdScanner::new())),
-        false => AnyScanner::Exact(StrictScanner::new()),
+fn make(config: Config, sink: AnySink, validator: Validator) -> io::Result<Core> {
+    let scanner = match validator {
+        Validator::Fast(kernel) => AnyScanner::Fast(Box::new(FastScanner::new(kernel))),
+        Validator::Exact => AnyScanner::Exact(StrictScanner::new()),
+        Validator::SimdJson => AnyScanner::Simd(Box::new(SimdScanner::new())),
     };
     let mut failure = None;
     let shard = Engine::new(config, MonotonicClock, scanner, sink, |bytes| {
