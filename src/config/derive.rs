@@ -268,7 +268,8 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
 
 /// Who validates JSON, and with which kernel.
 fn scanner(read: &mut Reader) -> Validator {
-    let names: Vec<&str> = ["auto"].into_iter().chain(Kernel::ALL.iter().map(|kernel| kernel.name())).collect();
+    let names: Vec<&str> =
+        ["auto"].into_iter().chain(Kernel::ALL.iter().map(|kernel| kernel.name())).collect();
     let wanted = read.choice("simd", "auto", &names);
     let kernel = Kernel::ALL.iter().copied().find(|kernel| kernel.name() == wanted);
     if let Some(kernel) = kernel.filter(|kernel| !kernel.is_available()) {

@@ -224,8 +224,8 @@ pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
                 I::utf8(src)
             };
             // A character that goes on in the next block makes that one listed too; else it is cut off.
-            let cut = (*src.add(63) >= 0xc0 || *src.add(62) >= 0xe0 || *src.add(61) >= 0xf0)
-                && *src.add(64) < 0x80;
+            let cut =
+                (*src.add(63) >= 0xc0 || *src.add(62) >= 0xe0 || *src.add(61) >= 0xf0) && *src.add(64) < 0x80;
             if !sound || cut {
                 scratch.suspect(block);
             }

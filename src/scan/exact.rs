@@ -174,11 +174,8 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
                 Next::AfterValue
             }
             (Next::AfterValue, _) => {
-                let wanted = if open.in_object() {
-                    Kind::ExpectedCommaOrBrace
-                } else {
-                    Kind::ExpectedCommaOrBracket
-                };
+                let wanted =
+                    if open.in_object() { Kind::ExpectedCommaOrBrace } else { Kind::ExpectedCommaOrBracket };
                 return Err(unexpected(bytes, at, wanted));
             }
         };

@@ -236,8 +236,7 @@ impl Way for Fast<'_> {
             let open = at < run.at;
             let begun = at.max(from) - from;
             odd_before = open
-                && (odd_before && at < from
-                    || !clean && self.scratch.is_suspect(begun, run.at - from - 1));
+                && (odd_before && at < from || !clean && self.scratch.is_suspect(begun, run.at - from - 1));
             breaks = open && (self.scratch.breaks || breaks && at < from);
         }
         // No bracket ends what is left: it is no object, or broken.

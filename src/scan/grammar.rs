@@ -53,7 +53,7 @@ impl Grammar {
     };
 
     /// At the start of an array's element.
-    pub const ELEMENT: Grammar = 
+    pub const ELEMENT: Grammar =
         Grammar { stack: EMPTY << 1, base: EMPTY << 1, feed: 0, wants_value: 1, ..Grammar::LINE };
 }
 
@@ -170,7 +170,8 @@ unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar
     let marks = kinds.open | kinds.close;
     let before = state.stack & 1;
     // SAFETY: the features of `I` are there.
-    let (mut opens, mut objects) = unsafe { (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks)) };
+    let (mut opens, mut objects) =
+        unsafe { (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks)) };
     // A bit shifted in from the top for each bracket: what is open behind it, and whether an event ended.
     let (mut tops, mut ends) = (0u64, 0u64);
     let (mut wrong, mut rest) = (0, marks);

@@ -56,8 +56,7 @@ pub(crate) const BLANKS: [u8; 16] =
 /// The same for punctuation, with bit 5 set so that `[` and `{` meet.
 pub(crate) const PUNCTS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3a, 0x7b, 0x2c, 0x7d, 0, 0];
 /// What may follow a backslash, by low nibble: the byte itself; for `"` and `r`, which share one, see there.
-pub(crate) const ESCAPES: [u8; 16] =
-    [1, 0, b'"', 0, b't', 0, b'f', 0, 1, 0, 1, 1, b'\\', 1, b'n', b'/'];
+pub(crate) const ESCAPES: [u8; 16] = [1, 0, b'"', 0, b't', 0, b'f', 0, 1, 0, 1, 1, b'\\', 1, b'n', b'/'];
 
 #[inline(always)]
 pub(crate) unsafe fn masks<V: Lanes, const N: usize>(block: Block<V, N>) -> Masks {
@@ -118,9 +117,7 @@ pub(crate) unsafe fn escapes<V: Lanes, const N: usize>(block: Block<V, N>) -> (u
     // SAFETY: the caller's processor has these lanes.
     unsafe {
         let (table, b, r, u) = (V::table(&ESCAPES), V::splat(b'b'), V::splat(b'r'), V::splat(b'u'));
-        let simple = gather(block, |lane| {
-            table.look_up(lane).eq(lane).or(lane.eq(b)).or(lane.eq(r)).tops()
-        });
+        let simple = gather(block, |lane| table.look_up(lane).eq(lane).or(lane.eq(b)).or(lane.eq(r)).tops());
         (simple, gather(block, |lane| lane.eq(u).tops()))
     }
 }
@@ -223,12 +220,7 @@ pub(crate) unsafe fn utf8<V: Lanes, const N: usize>(at: *const u8) -> bool {
 /// # Safety
 /// `tokens` has room for 64 bytes from `count` on.
 #[inline(always)]
-pub(crate) unsafe fn put_bytes(
-    tokens: &mut super::Tokens,
-    count: usize,
-    block: &[u8; 64],
-    mut starts: u64,
-) {
+pub(crate) unsafe fn put_bytes(tokens: &mut super::Tokens, count: usize, block: &[u8; 64], mut starts: u64) {
     // SAFETY: there are at most 64 starts, each below 64.
     unsafe {
         let mut out = tokens.0.as_mut_ptr().cast::<u8>().add(count);

@@ -29,8 +29,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, best first.
-    pub const ALL: &[Kernel] =
-        &[Kernel::Avx512, Kernel::Avx2, Kernel::Sse42, Kernel::Neon, Kernel::Scalar];
+    pub const ALL: &[Kernel] = &[Kernel::Avx512, Kernel::Avx2, Kernel::Sse42, Kernel::Neon, Kernel::Scalar];
 
     /// Its name, as `RINGMILL_SIMD` and `/status` say it.
     pub const fn name(self) -> &'static str {

@@ -81,14 +81,40 @@ macro_rules! lanes {
 }
 
 lanes!(
-    __m256i, 32, _mm256_loadu_si256, _mm256_set1_epi8, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_and_si256,
-    _mm256_or_si256, _mm256_xor_si256, _mm256_sub_epi8, _mm256_subs_epu8, _mm256_srli_epi16, _mm256_slli_epi16,
-    _mm256_shuffle_epi8, _mm256_movemask_epi8, _mm256_broadcastsi128_si256
+    __m256i,
+    32,
+    _mm256_loadu_si256,
+    _mm256_set1_epi8,
+    _mm256_cmpeq_epi8,
+    _mm256_min_epu8,
+    _mm256_and_si256,
+    _mm256_or_si256,
+    _mm256_xor_si256,
+    _mm256_sub_epi8,
+    _mm256_subs_epu8,
+    _mm256_srli_epi16,
+    _mm256_slli_epi16,
+    _mm256_shuffle_epi8,
+    _mm256_movemask_epi8,
+    _mm256_broadcastsi128_si256
 );
 lanes!(
-    __m128i, 16, _mm_loadu_si128, _mm_set1_epi8, _mm_cmpeq_epi8, _mm_min_epu8, _mm_and_si128, _mm_or_si128,
-    _mm_xor_si128, _mm_sub_epi8, _mm_subs_epu8, _mm_srli_epi16, _mm_slli_epi16, _mm_shuffle_epi8,
-    _mm_movemask_epi8, core::convert::identity
+    __m128i,
+    16,
+    _mm_loadu_si128,
+    _mm_set1_epi8,
+    _mm_cmpeq_epi8,
+    _mm_min_epu8,
+    _mm_and_si128,
+    _mm_or_si128,
+    _mm_xor_si128,
+    _mm_sub_epi8,
+    _mm_subs_epu8,
+    _mm_srli_epi16,
+    _mm_slli_epi16,
+    _mm_shuffle_epi8,
+    _mm_movemask_epi8,
+    core::convert::identity
 );
 
 #[derive(Clone, Copy)]

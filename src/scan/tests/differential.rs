@@ -71,7 +71,8 @@ fn arrays_and_unnamed_bodies_agree() {
             }
             line_of(&mut random, &mut line);
             if random.below(16) > 0 && !is_event(&line) {
-                line = random.pick::<[u8]>(&[b"{ }", b"1", b"[[],{}]", b"{\"a\":\n[true]}", b"\"x\""]).to_vec();
+                line =
+                    random.pick::<[u8]>(&[b"{ }", b"1", b"[[],{}]", b"{\"a\":\n[true]}", b"\"x\""]).to_vec();
             }
             body.extend_from_slice(&line);
             body.extend_from_slice(random.pick::<[u8]>(&[b"", b" ", b"\n"]));

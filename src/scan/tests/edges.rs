@@ -17,7 +17,8 @@ impl Guarded {
         let len = (pages + 2) * PAGE;
         // SAFETY: fresh memory of our own; the first and the last page lose their rights.
         let pages = unsafe {
-            let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let (rights, kind) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let pages = libc::mmap(std::ptr::null_mut(), len, rights, kind, -1, 0);
             assert_ne!(pages, libc::MAP_FAILED);
             assert_eq!(libc::mprotect(pages, PAGE, libc::PROT_NONE), 0);
@@ -112,11 +113,55 @@ fn every_length_at_every_alignment() {
 
 /// Things of which something could go wrong when a block ends in the middle of them.
 const STRADDLERS: &[&str] = &[
-    "\"\\\\\\\"\\\\\"", "\"\\\\\\\\\\\\\\\\\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\\ude0\"", "\"\\ud83dx\\ude00\"", "\"\\\\ud83d\\ude00\"",
-    "\"\\u00e9\\u0000\"", "\"\\x\"", "\"\u{e9}\u{20ac}\u{1f600}\"", "-12.5e-10", "0.0E+0", "-0", "00", "01", "1.", "1.e5", "1e", "1e+",
-    "-", "+1", "1.2.3", "1e5e5", "1-2", "12a", "true", "false", "null", "truex", "tru", "nulll", "falsey", "\"a\"\"b\"",
-    "[[],{}]", "[1,]", "{\"a\":1,}", "{\"a\" 1}", "[1 2]", "{}{}", "]", "}", "\"\t\"", "\"\n\"", "\"\\\n\"", "\u{c}", "\u{1a}",
-    "1234567890123456789012345678901234567890123456789012345678901234567890.5e1", "\"a\\\\\":1", ",", ":",
+    "\"\\\\\\\"\\\\\"",
+    "\"\\\\\\\\\\\\\\\\\"",
+    "\"\\ud83d\\ude00\"",
+    "\"\\ud83d\\ude0\"",
+    "\"\\ud83dx\\ude00\"",
+    "\"\\\\ud83d\\ude00\"",
+    "\"\\u00e9\\u0000\"",
+    "\"\\x\"",
+    "\"\u{e9}\u{20ac}\u{1f600}\"",
+    "-12.5e-10",
+    "0.0E+0",
+    "-0",
+    "00",
+    "01",
+    "1.",
+    "1.e5",
+    "1e",
+    "1e+",
+    "-",
+    "+1",
+    "1.2.3",
+    "1e5e5",
+    "1-2",
+    "12a",
+    "true",
+    "false",
+    "null",
+    "truex",
+    "tru",
+    "nulll",
+    "falsey",
+    "\"a\"\"b\"",
+    "[[],{}]",
+    "[1,]",
+    "{\"a\":1,}",
+    "{\"a\" 1}",
+    "[1 2]",
+    "{}{}",
+    "]",
+    "}",
+    "\"\t\"",
+    "\"\n\"",
+    "\"\\\n\"",
+    "\u{c}",
+    "\u{1a}",
+    "1234567890123456789012345678901234567890123456789012345678901234567890.5e1",
+    "\"a\\\\\":1",
+    ",",
+    ":",
 ];
 
 #[test]
@@ -151,8 +196,20 @@ fn whatever_straddles_an_edge() {
 fn bytes_that_are_no_utf8_are_found_at_every_place() {
     let mut scanners = scanners();
     let texts: [&[u8]; 14] = [
-        b"\xc3\xa9", b"\xe2\x82\xac", b"\xf0\x9f\x98\x80", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\x80", b"\xc0\xaf", b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80", b"\xe0\x9f\xbf", b"\xff", b"\xf0\x8f\xbf\xbf", b"\xed\x9f\xbf",
+        b"\xc3\xa9",
+        b"\xe2\x82\xac",
+        b"\xf0\x9f\x98\x80",
+        b"\xc3",
+        b"\xe2\x82",
+        b"\xf0\x9f\x98",
+        b"\x80",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe0\x9f\xbf",
+        b"\xff",
+        b"\xf0\x8f\xbf\xbf",
+        b"\xed\x9f\xbf",
     ];
     for text in texts {
         for before in 0..140 {

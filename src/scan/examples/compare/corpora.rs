@@ -18,8 +18,26 @@ impl Random {
 }
 
 const WORDS: &[&str] = &[
-    "checkout", "retry", "upstream", "timeout", "accepted", "payload", "cache miss", "connection", "refused",
-    "while", "reading", "response", "header", "from", "shard", "pool", "exhausted", "after", "ms", "worker",
+    "checkout",
+    "retry",
+    "upstream",
+    "timeout",
+    "accepted",
+    "payload",
+    "cache miss",
+    "connection",
+    "refused",
+    "while",
+    "reading",
+    "response",
+    "header",
+    "from",
+    "shard",
+    "pool",
+    "exhausted",
+    "after",
+    "ms",
+    "worker",
 ];
 
 fn text(random: &mut Random, words: u64, out: &mut String) {
@@ -64,7 +82,13 @@ pub fn log(random: &mut Random, out: &mut String, trace: bool) {
     }
     if trace {
         for _ in 0..20 + random.below(15) {
-            write!(message, "\\n\\tat com.example.{}.Handler.call(Handler.java:{})", random.pick(WORDS).replace(' ', ""), random.below(900)).unwrap();
+            write!(
+                message,
+                "\\n\\tat com.example.{}.Handler.call(Handler.java:{})",
+                random.pick(WORDS).replace(' ', ""),
+                random.below(900)
+            )
+            .unwrap();
         }
     }
     let level = random.pick(&["info", "info", "warn", "error", "debug"]);
@@ -74,7 +98,11 @@ pub fn log(random: &mut Random, out: &mut String, trace: bool) {
     let members = [
         format!("\"level\":\"{level}\""),
         format!("\"message\":\"{message}\""),
-        format!("\"attrs\":{{\"http.method\":\"POST\",\"http.status\":{status},\"path\":\"/v1/orders/{path}\",\"net\":{{\"peer\":\"10.0.{}.{}\"}},\"sampled\":{sampled},\"took_us\":{took}}}", random.below(256), random.below(256)),
+        format!(
+            "\"attrs\":{{\"http.method\":\"POST\",\"http.status\":{status},\"path\":\"/v1/orders/{path}\",\"net\":{{\"peer\":\"10.0.{}.{}\"}},\"sampled\":{sampled},\"took_us\":{took}}}",
+            random.below(256),
+            random.below(256)
+        ),
     ];
     routing(random, "log", &members, out);
 }
@@ -106,10 +134,21 @@ pub fn span(random: &mut Random, out: &mut String) {
     let ts = 1_763_000_000_000_000_000 + random.below(1 << 40);
     let members = [
         format!("\"id\":\"{id:016x}\",\"parent\":\"{parent:016x}\",\"name\":\"SELECT orders\""),
-        format!("\"resource\":{{\"service\":{{\"name\":\"orders\",\"version\":\"1.{host}.0\"}},\"host\":{{\"name\":\"host-{host}\",\"arch\":\"amd64\"}}}}"),
-        format!("\"attributes\":{{\"db\":{{\"system\":\"postgresql\",\"statement\":\"SELECT \\\"id\\\", \\\"total\\\" FROM \\\"orders\\\" WHERE note = '{sql}'\"}},\"net\":{{\"peer\":{{\"ip\":\"10.0.{}.{}\",\"port\":5432}}}}}}", host % 250, host % 199),
-        format!("\"events\":[{{\"ts\":{ts},\"name\":\"acquired\",\"waited_us\":{host}}},{{\"ts\":{ts},\"name\":\"{event}\",\"rows\":{}}}]", host * 7),
-        format!("\"status\":{{\"code\":0,\"ok\":true,\"error\":null}},\"links\":[],\"dropped\":{{\"attributes\":0,\"events\":0}}"),
+        format!(
+            "\"resource\":{{\"service\":{{\"name\":\"orders\",\"version\":\"1.{host}.0\"}},\"host\":{{\"name\":\"host-{host}\",\"arch\":\"amd64\"}}}}"
+        ),
+        format!(
+            "\"attributes\":{{\"db\":{{\"system\":\"postgresql\",\"statement\":\"SELECT \\\"id\\\", \\\"total\\\" FROM \\\"orders\\\" WHERE note = '{sql}'\"}},\"net\":{{\"peer\":{{\"ip\":\"10.0.{}.{}\",\"port\":5432}}}}}}",
+            host % 250,
+            host % 199
+        ),
+        format!(
+            "\"events\":[{{\"ts\":{ts},\"name\":\"acquired\",\"waited_us\":{host}}},{{\"ts\":{ts},\"name\":\"{event}\",\"rows\":{}}}]",
+            host * 7
+        ),
+        format!(
+            "\"status\":{{\"code\":0,\"ok\":true,\"error\":null}},\"links\":[],\"dropped\":{{\"attributes\":0,\"events\":0}}"
+        ),
     ];
     routing(random, "span", &members, out);
 }
@@ -128,7 +167,13 @@ fn corpus(name: &str, number: u64) -> String {
             "log" => log(&mut random, &mut out, false),
             "metric" => metric(&mut random, &mut out),
             "span" => span(&mut random, &mut out),
-            "tiny" => write!(out, "{{\"type\":\"t\",\"key\":\"{}\",\"ts\":{}}}", random.below(100), random.below(1 << 30)).unwrap(),
+            "tiny" => write!(
+                out,
+                "{{\"type\":\"t\",\"key\":\"{}\",\"ts\":{}}}",
+                random.below(100),
+                random.below(1 << 30)
+            )
+            .unwrap(),
             _ => match random.below(100) {
                 0..50 => log(&mut random, &mut out, false),
                 50..80 => metric(&mut random, &mut out),

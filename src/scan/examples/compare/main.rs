@@ -36,7 +36,8 @@ fn contenders<'a>() -> Vec<Contender<'a>> {
         all.push((format!("{} alone", kernel.name()), Box::new(one_by_one)));
     }
     let skipped = |line: &[u8]| {
-        std::str::from_utf8(line).is_ok_and(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok())
+        std::str::from_utf8(line)
+            .is_ok_and(|text| serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok())
     };
     all.push(("serde_json".into(), Box::new(move |body| lines(body).filter(|line| skipped(line)).count())));
     let mut buffers = simd_json::Buffers::new(1 << 16);

@@ -57,26 +57,106 @@ pub fn agreed(scanners: &mut [Box<Scanner>], body: &[u8], format: Format) -> Vec
         scanner.scan(body, format, |verdict| got.push(verdict));
         if got != want {
             let differ = got.iter().zip(&want).find(|(got, want)| got != want);
-            let near = differ.map_or(0, |(got, _)| { let (Verdict::Good { span, .. } | Verdict::Bad { span, .. }) = got; span.start });
+            let near = differ.map_or(0, |(got, _)| {
+                let (Verdict::Good { span, .. } | Verdict::Bad { span, .. }) = got;
+                span.start
+            });
             let part = &body[near.saturating_sub(20)..body.len().min(near + 300)];
-            panic!("{:?} {format:?}, {} bytes: {differ:?}, {} and {} verdicts\n{}", scanner.kernel(), body.len(), got.len(), want.len(), part.escape_ascii());
+            panic!(
+                "{:?} {format:?}, {} bytes: {differ:?}, {} and {} verdicts\n{}",
+                scanner.kernel(),
+                body.len(),
+                got.len(),
+                want.len(),
+                part.escape_ascii()
+            );
         }
     }
     want
 }
 
 pub const PIECES: &[&[u8]] = &[
-    b"1", b"-1", b"0", b"-0", b"12.5", b"1e5", b"-1E-7", b"18446744073709551615", b"1e309", b"0.1", b"10",
-    b"1700000000000000000", b"0e0", b"-0.0E+00", b"1234567890123456789012345678901234567890.5e-12", b"true",
-    b"false", b"null", b"\"\"", b"\"a\"", b"\"\\n\\\"\\\\\"", b"\"\\u00e9\"", b"\"\\ud83d\\ude00\"",
-    b"\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", b"\"a longer text, with {brackets] and: commas\"", b"{}", b"[]",
-    b"\"\\/\\b\\f\\r\\t\"", b"\"\x7f\"", b"\"\\\\\\\\\"", b"\"\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf\"",
+    b"1",
+    b"-1",
+    b"0",
+    b"-0",
+    b"12.5",
+    b"1e5",
+    b"-1E-7",
+    b"18446744073709551615",
+    b"1e309",
+    b"0.1",
+    b"10",
+    b"1700000000000000000",
+    b"0e0",
+    b"-0.0E+00",
+    b"1234567890123456789012345678901234567890.5e-12",
+    b"true",
+    b"false",
+    b"null",
+    b"\"\"",
+    b"\"a\"",
+    b"\"\\n\\\"\\\\\"",
+    b"\"\\u00e9\"",
+    b"\"\\ud83d\\ude00\"",
+    b"\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+    b"\"a longer text, with {brackets] and: commas\"",
+    b"{}",
+    b"[]",
+    b"\"\\/\\b\\f\\r\\t\"",
+    b"\"\x7f\"",
+    b"\"\\\\\\\\\"",
+    b"\"\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf\"",
 ];
 pub const NOISE: &[&[u8]] = &[
-    b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"\\u", b"\\ud800", b"\\udc00", b"\\uD8", b"\xff", b"\xc3",
-    b"\xed\xa0\x80", b"\xf0\x9f\x98", b"\xef\xbb\xbf", b"\0", b"\x1f", b"\t", b"\r", b" ", b"-", b"+", b".", b"e",
-    b"0", b"00", b"E+", b"\\x", b"nul", b"//", b"\x0c", b"\x1a", b"\xe2\x80\xa8", b"'", b"\"\"", b"\x80",
-    b"\xc0\xaf", b"9", b"1.", b"true", b"\xf4\x90\x80\x80", b"\xe0\x9f\xbf", b"\\ud83d\\ude00", b"\\\"", b";", b"=",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"\\",
+    b"\\u",
+    b"\\ud800",
+    b"\\udc00",
+    b"\\uD8",
+    b"\xff",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b"\xf0\x9f\x98",
+    b"\xef\xbb\xbf",
+    b"\0",
+    b"\x1f",
+    b"\t",
+    b"\r",
+    b" ",
+    b"-",
+    b"+",
+    b".",
+    b"e",
+    b"0",
+    b"00",
+    b"E+",
+    b"\\x",
+    b"nul",
+    b"//",
+    b"\x0c",
+    b"\x1a",
+    b"\xe2\x80\xa8",
+    b"'",
+    b"\"\"",
+    b"\x80",
+    b"\xc0\xaf",
+    b"9",
+    b"1.",
+    b"true",
+    b"\xf4\x90\x80\x80",
+    b"\xe0\x9f\xbf",
+    b"\\ud83d\\ude00",
+    b"\\\"",
+    b";",
+    b"=",
 ];
 
 fn value(random: &mut Random, depth: usize, out: &mut Vec<u8>) {
@@ -102,7 +182,13 @@ pub fn object(random: &mut Random, depth: usize, out: &mut Vec<u8>) {
         if i > 0 {
             out.extend_from_slice(random.pick::<[u8]>(&[b",", b", "]));
         }
-        out.extend_from_slice(random.pick::<[u8]>(&[b"\"k\"", b"\"key\"", b"\"\\u006b\"", b"\"k\" ", b"\"\""]));
+        out.extend_from_slice(random.pick::<[u8]>(&[
+            b"\"k\"",
+            b"\"key\"",
+            b"\"\\u006b\"",
+            b"\"k\" ",
+            b"\"\"",
+        ]));
         out.extend_from_slice(random.pick::<[u8]>(&[b":", b": ", b":"]));
         value(random, depth, out);
     }
