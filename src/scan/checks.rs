@@ -41,7 +41,7 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut S
                 let goes_on = (high >> shift & 1).wrapping_neg();
                 let tail = (!(prim & goes_on)).leading_zeros();
                 let whole = prim & u64::MAX.checked_shr(tail).unwrap_or(0);
-                let src = job.src.add(next).sub(64);
+                let src = job.at(next as isize - 64, 64);
                 if tail == 64 || wrong_numbers::<I>(src, whole) != 0 {
                     // It lies in one of these two.
                     for odd in [word.wrapping_sub(1), word] {
@@ -134,13 +134,13 @@ pub(crate) unsafe fn escapes<I: Isa>(job: &Job, low_half: &mut usize, scratch: &
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let escaped = *scratch.escapes.get_unchecked(block);
-            let src = job.src.add(64 * block);
+            let src = job.block(block);
             let (simple, unicode) = I::escapes(I::load(src));
             let mut sound = escaped & !(simple | unicode) == 0;
             let mut units = escaped & unicode;
             while units != 0 {
                 let place = 64 * block + units.trailing_zeros() as usize;
-                sound &= unit(job.src.add(place), place, low_half);
+                sound &= unit(src.add(place % 64), place, low_half);
                 units &= units - 1;
             }
             if !sound {
@@ -215,7 +215,7 @@ pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
     for block in each_block(scratch.high_blocks) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
-            let src = job.src.add(64 * block);
+            let src = job.block(block);
             let sound = if block == 0 && !job.has_lead {
                 let mut led = [b' '; 80];
                 core::ptr::copy_nonoverlapping(src, led.as_mut_ptr().add(16), 64);

@@ -7,10 +7,10 @@ use crate::{Format, Kernel, MAX_EVENT_BYTES, Verdict};
 use core::ops::Range;
 
 /// The last bytes of a body are looked at in a copy with blanks behind them, so that nothing beyond the body is
-/// ever read.
-const TAIL_BYTES: usize = 1024;
+/// ever read: the last whole block and what is behind it.
+const TAIL_BYTES: usize = 64 + 63;
 
-/// Bytes before the tail's that go along: a character may have begun there.
+/// Bytes before the tail's that go along: a character or number may have begun there.
 const LEAD_BYTES: usize = 64;
 
 /// Judges bodies. One per core: it is some 40 KiB of scratch, made once and reused; it never allocates.
@@ -107,29 +107,29 @@ impl Fast<'_> {
         let from = run.at;
         let left = body.len() - from;
         let mut job = Job {
-            src: core::ptr::null(),
             body: body.as_ptr().wrapping_add(from),
             direct: left / 64,
-            blocks: 0,
+            copy: core::ptr::null(),
+            blocks: left / 64 + 1,
             has_lead: from >= 3,
             lines: run.lines,
         };
-        if left > TAIL_BYTES {
-            // At least 64 bytes are left for the tail: the kernel may look ahead into them.
-            job.blocks = ((left - 64) / 64).min(BLOCKS);
-            job.src = job.body;
+        if job.blocks > BLOCKS {
+            // At least one block more is left: the kernel may look ahead into it.
+            job.blocks = (left / 64 - 1).min(BLOCKS);
+            job.direct = job.blocks + 1;
         } else {
-            job.blocks = left / 64 + 1;
-            let lead = from.min(LEAD_BYTES);
-            self.tail[LEAD_BYTES - lead..LEAD_BYTES + left].copy_from_slice(&body[from - lead..]);
-            self.tail[LEAD_BYTES + left..LEAD_BYTES + left + 64 + AHEAD_BYTES].fill(b' ');
+            let copied = 64 * job.direct.saturating_sub(1);
+            let lead = (from + copied).min(LEAD_BYTES);
+            let end = LEAD_BYTES + left - copied;
+            self.tail[LEAD_BYTES - lead..end].copy_from_slice(&body[from + copied - lead..]);
+            self.tail[end..end + 64 + AHEAD_BYTES].fill(b' ');
             // Whether the last line has its end or not, it ends here.
-            self.tail[LEAD_BYTES + left] = b'\n';
-            job.src = self.tail.as_ptr().wrapping_add(LEAD_BYTES);
+            self.tail[end] = b'\n';
+            job.copy = self.tail.as_ptr().wrapping_add(LEAD_BYTES).wrapping_sub(copied);
         }
-        // SAFETY: `Scanner::new` made sure of the processor. In the body: `blocks` blocks and 64 bytes more are
-        // readable, and those before `from`. In the tail: all of its blocks and `AHEAD_BYTES`, as filled above,
-        // and those before that were copied along.
+        // SAFETY: `Scanner::new` made sure of the processor. The body holds `direct` blocks; the copy what
+        // is behind them, the last of them and what is before it, and `AHEAD_BYTES` of blanks, as filled above.
         unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
         run.at = from + self.scratch.done;
         run.ended = run.at >= body.len();

@@ -18,19 +18,35 @@ pub(crate) const AHEAD_BYTES: usize = 64;
 
 /// What is to be looked at.
 pub(crate) struct Job {
-    /// The window's bytes. Readable: 64 for each block and [`AHEAD_BYTES`] behind.
-    pub src: *const u8,
-    /// The same bytes, of which only `direct` blocks are readable: what `src` was copied from, if it was. To
-    /// read what has just been written in other portions is slow.
+    /// The window's bytes in the body, of which the first `direct` blocks are readable.
     pub body: *const u8,
     /// Blocks readable at `body`.
     pub direct: usize,
+    /// The same bytes in a copy with blanks behind: where block 0 would stand. Readable from the last direct
+    /// block on, and the 64 bytes before as far as the body has them; behind the last block [`AHEAD_BYTES`].
+    /// The copy is short, for what was written in other portions is slow to read.
+    pub copy: *const u8,
     /// Blocks, at most [`BLOCKS`].
     pub blocks: usize,
-    /// At least three bytes before `src` are readable and are those before the window.
+    /// At least three bytes before the window are readable.
     pub has_lead: bool,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
+}
+
+impl Job {
+    /// Where `len` bytes of the window can be read from `offset` on.
+    #[inline(always)]
+    pub fn at(&self, offset: isize, len: usize) -> *const u8 {
+        let from = if offset + len as isize <= 64 * self.direct as isize { self.body } else { self.copy };
+        from.wrapping_offset(offset)
+    }
+
+    /// Where a block and what the checks need behind it can be read.
+    #[inline(always)]
+    pub fn block(&self, block: usize) -> *const u8 {
+        self.at(64 * block as isize, 64 + AHEAD_BYTES)
+    }
 }
 
 /// What one window leaves to the next.
@@ -278,8 +294,7 @@ unsafe fn step<I: Isa, const LINES: bool>(
     const LAST: u64 = 1 << 63;
     // SAFETY: see above.
     unsafe {
-        let src = if block < job.direct { job.body } else { job.src };
-        let bytes = I::load(src.add(64 * block));
+        let bytes = I::load(job.at(64 * block as isize, 64));
         let masks = I::masks(bytes);
         let escaped = escaped(masks.slash, &mut at.escape);
         let quote = masks.quote & !escaped;
