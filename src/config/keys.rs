@@ -64,8 +64,8 @@ pub const KEYS: &[Key] = &[
         "scanner",
         Kind::Text,
         "NAME",
-        "fast",
-        "Who validates JSON: `fast` (whole windows at once), `exact` (byte by byte) or `simd-json`",
+        "exact",
+        "Who validates JSON: `exact` (byte by byte), `fast` (whole windows at once) or `simd-json`",
     ),
     key(
         "simd",
