@@ -3,7 +3,8 @@
 
     benches/run build          the server and our reference servers (benches/yardstick), as releases
     benches/run SUITE...       one or more of: smoke single pipelined batch batch-durable open-null
-                               open-durable pairs writeup rss chaos generators all
+                               open-durable pairs writeup rss chaos generators all, and those of the Kafka sink
+                               kafka-encoder kafka-cpu kafka-paced kafka-http kafka-latency kafka-batch kafka-rss
     benches/run show FILE...   print the tables of earlier results again
 
 Servers of a suite take turns in random order, each round with a fresh process; a run starts when the machine
@@ -24,7 +25,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import payload  # noqa: E402
-from ringbench import chaos, generators, machine, memory, results, sampling, servers, suites, tables, tools  # noqa: E402
+from ringbench import chaos, generators, kafka, machine, memory, results, sampling, servers, suites, tables, tools  # noqa: E402
 
 
 def parser():
@@ -60,6 +61,8 @@ def parser():
     p.add_argument("--chaos-probe-secs", type=float, default=4.0)
     p.add_argument("--chaos-start", type=float, default=20e3, help="first rate tried, a second")
     p.add_argument("--chaos-connections", type=int, default=512)
+    p.add_argument("--brokers-cpus", default="1", help="taskset list of the Kafka brokers")
+    p.add_argument("--kafka-rate", type=float, default=100e3, help="events/s of `kafka-http` and `kafka-paced`")
     p.add_argument("--tools-parts", default="closed,pipelined,open,lag,stall,memory", help="parts of `generators`")
     p.add_argument("--tools-requests", type=float, default=tools.MEMORY_REQUESTS)
     return p
@@ -77,6 +80,11 @@ def measure(a, name):
         found = [memory.run(a, sink) for sink in a.rss_sinks.split(",")]
         print("\n\n".join(map(tables.of, found)), flush=True)
         return found, sum(not r[met] for r in found for met in ("met_events", "met_plan", "met_slope"))
+    if name in kafka.NAMES:
+        found = kafka.run(a, name)
+        print("\n\n".join(map(tables.of, found)), flush=True)
+        samples = [d for r in found for rows in r.get("rounds", {}).values() for d in rows]
+        return found, sum(1 for d in samples if d is None or d["bad"] or d["other"] or d["exit"])
     if name == "generators":
         found = tools.run(a)
         print("\n\n".join(map(tables.of, found)), flush=True)
@@ -114,9 +122,10 @@ def show(paths):
 
 def checked(p, a):
     """The suites wanted, once everything that they need is there."""
+    names = [*suites.NAMES, *kafka.NAMES]
     wanted = [n for n in suites.NAMES if n != "smoke"] if a.suite == ["all"] else a.suite
-    if unknown := [n for n in wanted if n not in suites.NAMES]:
-        p.error("no suite %s; there are %s, and all" % (", ".join(unknown), ", ".join(suites.NAMES)))
+    if unknown := [n for n in wanted if n not in names]:
+        p.error("no suite %s; there are %s, and all" % (", ".join(unknown), ", ".join(names)))
     if not a.server_cmd and not os.access(a.bin, os.X_OK):
         p.error("no server at %s; build it by `benches/run build` or name it with --bin" % a.bin)
     a.load_bin = a.load_bin or a.bin
@@ -144,7 +153,7 @@ def main():
             payload.write(f, "mix", a.seed, size=1 << 20, malformed=0.2)
         for name in wanted:
             a.generator = asked
-            a.generator = generators.choose(a, suites.GENERATORS.get(name, suites.DEFAULT_GENERATORS))
+            a.generator = generators.choose(a, suites.GENERATORS.get(name, ("load",) if name in kafka.NAMES else suites.DEFAULT_GENERATORS))
             env = machine.environment(a)
             found, wrong = measure(a, name)
             missed += wrong

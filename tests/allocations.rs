@@ -5,12 +5,16 @@
 //!
 //! `RINGMILL_ALLOC_TRACE=1` prints where each counted allocation came from.
 mod common;
+// Of its acts only the plainest is wanted here.
+#[allow(dead_code)]
+#[path = "http/target.rs"]
+mod target;
 
 use common::{Client, Random, TempDir, json, ndjson, post};
 use ringmill::{
     cli, config,
     config::plan::{Plan, Sink},
-    shard::{self, Assignment, Handle, Running, kafka::Setup},
+    shard::{self, Assignment, Beyond, Handle, Running},
     sink::{
         keeper::{Keeper, Options},
         store::Store,
@@ -31,6 +35,7 @@ use std::{
         mpsc,
     },
 };
+use target::Target;
 
 const CONNECTIONS: usize = 16;
 const WARM_UP_REQUESTS: usize = 2_000;
@@ -142,8 +147,14 @@ fn serve(plan: &Plan) -> Served {
         let notice = |notice| eprintln!("{notice}");
         keeper = Some(Keeper::start(vec![open.volume], options, || (), deliver, notice).unwrap());
     }
-    let kafka = match (&plan.sink, &plan.kafka) {
-        (Sink::Kafka(address), Some(kafka)) => Some(Setup::new(address, kafka).unwrap()),
+    let beyond = match (&plan.sink, &plan.kafka, &plan.http) {
+        (Sink::Kafka(address), Some(kafka), _) => {
+            Some(Beyond::Kafka(shard::kafka::Setup::new(address, kafka).unwrap()))
+        }
+        (Sink::Http(address), _, Some(http)) => {
+            let arena_bytes = plan.limits.arena_bytes as usize;
+            Some(Beyond::Http(shard::http::Setup::new(address, http, arena_bytes).unwrap()))
+        }
         _ => None,
     };
     let assignment = Assignment {
@@ -152,7 +163,7 @@ fn serve(plan: &Plan) -> Served {
         listeners: listening.shards.remove(0),
         resume,
         quarantine_first: resume.map(|resume| resume.next_quarantine),
-        kafka,
+        beyond,
         spill: None,
         requests: keeper.as_ref().map(Keeper::requests),
     };
@@ -384,9 +395,11 @@ fn nothing_is_allocated_in_the_steady_state() {
     TRACE.store(std::env::var_os("RINGMILL_ALLOC_TRACE").is_some(), Ordering::Relaxed);
     let dir = TempDir::new("allocations");
     let fake = Fake::start(Settings { nodes: 2, ..Settings::default() }.topic("events", 4));
+    let target = Target::start([]);
     let brokers: Vec<_> = fake.addresses().iter().map(ToString::to_string).collect();
     for (driver, sink, per_request_max) in [
         ("uring", format!("kafka:{}/events", brokers.join(",")), 0.0),
+        ("uring", format!("http://{}/in", target.address()), 0.0),
         ("uring", "null".to_string(), 0.0),
         ("uring", format!("segments:{}", dir.join("uring").display()), 0.0),
         ("glommio", "null".to_string(), 8.0),

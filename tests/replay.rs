@@ -177,6 +177,30 @@ fn it_waits_for_brokers_and_gives_up_in_the_end() {
 }
 
 #[test]
+fn what_brokers_will_not_have_stops_it_and_nothing_is_passed_over() {
+    let dir = TempDir::new("replay-stopped");
+    let mut files = Files::new(dir.path(), 0);
+    for _ in 0..10 {
+        files.commit_padded(&[("default", 500)], 500);
+    }
+    let fake = Fake::start(Settings::default().topic("events", 1));
+    fake.fault(Fault::next(ApiKey::Produce, Act::Error(44)).after(2).times(u32::MAX));
+    let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
+    let there = fake.records("events", 0).len();
+    assert!(there > 1000 && there < 5000, "{there}");
+    assert!(out.contains(&format!("events={there} ")), "{out}");
+    assert!(
+        err.contains(&format!("stopped before event {} of shard 0: topic events, partition 0", there + 1)),
+        "{err}"
+    );
+    let fake_again = Fake::start(Settings::default().topic("events", 1));
+    let (out, _) = ends(replay(dir.path(), &fake_again.addresses(), "events", &["--adopt"]), 0);
+    assert!(out.contains(&format!("events={} ", 5000 - there)), "{out}");
+    let rest = (there as u64 + 1..=5000).map(|seq| (0, seq));
+    assert_each_once(&ids(&fake_again, "events", 1), rest);
+}
+
+#[test]
 fn a_signal_ends_it_in_order() {
     let dir = sample("replay-signal");
     let fake = Fake::start(Settings::default().topic("events", 1));
@@ -309,14 +333,14 @@ fn a_cursor_that_cannot_be_kept_stops_nothing() {
     assert_each_once(&ids(&fake, "events", 1), all_of_sample());
     // For good: everything arrives, and the end says what that means.
     let dir = sample("replay-full");
-    fs::create_dir_all(dir.join("shard-011/replay.cursor.tmp/x")).unwrap();
+    fs::create_dir_all(dir.join("shard-000/replay.cursor.tmp/x")).unwrap();
     let (out, err) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
     assert!(
         out.contains("events=1800 ") && err.contains("will bring again what it does not know of"),
         "{out}{err}"
     );
     let (out, _) = ends(replay(dir.path(), &fake.addresses(), "events", &[]), 1);
-    assert!(out.contains("events=300 "), "{out}");
+    assert!(out.contains("events=1500 "), "{out}");
 }
 
 #[test]

@@ -253,6 +253,29 @@ fn brokers_that_come_and_go_lose_and_double_nothing() {
 }
 
 #[test]
+fn events_that_were_not_written_go_again_before_anything_newer() {
+    let (dir, fake) = (TempDir::new("follow-rejected"), fake());
+    let mut files = Files::new(dir.path(), 0);
+    for _ in 0..8 {
+        files.commit_padded(&[("default", 500)], 1000);
+    }
+    // Rejected by a policy of one partition, for a while; the other one takes its own.
+    fake.fault(Fault::next(ApiKey::Produce, Act::Error(44)).after(2).times(2));
+    let replay = Replay::start(dir.path(), &fake, &[(0, 1, 4000)]);
+    eventually("it says why", || {
+        replay.told(|notice| matches!(notice, Notice::Stuck { why } if why.contains("POLICY_VIOLATION")))
+    });
+    files.commit(&[("default", 100)]);
+    replay.committed(0, &files);
+    replay.reaches(0, 4100);
+    assert!(replay.told(|notice| *notice == Notice::Moving));
+    assert_eq!(replay.handle.progress()[0].refused_events, 0);
+    replay.handle.stop(SOON);
+    assert_each_once(&ids(&fake, "events", 2), all(0, 4100));
+    assert_eq!(fake.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn a_stop_is_bounded_and_the_next_start_goes_on() {
     let (dir, fake) = (TempDir::new("follow-stop"), fake());
     let mut files = Files::new(dir.path(), 0);
@@ -328,6 +351,30 @@ fn damage_is_told_and_its_segment_stays() {
         assert!(spoiled.exists(), "somebody may want to look at it");
     }
     assert_each_once(&ids(&fake, "events", 2), all(0, 40).filter(|id| !(11..=20).contains(&id.1)));
+}
+
+#[test]
+fn what_is_lost_at_the_end_holds_nobody_up() {
+    let (dir, fake) = (TempDir::new("follow-lost"), fake());
+    let mut files = Files::new(dir.path(), 0);
+    files.commit(&[("default", 10)]);
+    let replay = Replay::start(dir.path(), &fake, &[(0, 1, 10)]);
+    replay.reaches(0, 10);
+    // Told as durable, and not there: the device lies.
+    replay.handle.committed(0, Committed { segment: 1, through: 15, bytes: 9, time_ms: 1 });
+    replay.reaches(0, 15);
+    eventually("the shard hears of it", || {
+        replay.told(|notice| *notice == Notice::Replicated { shard: 0, through: 15 })
+    });
+    let lost = "damaged: shard 0: events 11 to 15 are in no segment";
+    assert!(replay.told(|notice| matches!(notice, Notice::Damaged { line } if line == lost)));
+    files.writer.chain.seq = 16;
+    files.next_file();
+    files.commit(&[("default", 5)]);
+    replay.committed(0, &files);
+    replay.reaches(0, 20);
+    replay.handle.stop(SOON);
+    assert_each_once(&ids(&fake, "events", 2), all(0, 20).filter(|id| !(11..=15).contains(&id.1)));
 }
 
 #[test]

@@ -46,7 +46,7 @@ def generate(a, server, load, seconds):
 def run(argv, server, seconds):
     """Runs a generator to its end: (finished process or None, what it and the server did meanwhile)."""
     cores = [0, GENERATOR_CPU]
-    foreign, steal, began = foreign_ticks((os.getpid(), server.pid)), steal_ticks(cores), time.perf_counter()
+    foreign, steal, began = foreign_ticks((os.getpid(), server.pid, *server.kin)), steal_ticks(cores), time.perf_counter()
     ran_before, server_before = resource.getrusage(resource.RUSAGE_CHILDREN), scheduled(server.pid)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         proc = subprocess.Popen(argv, stdout=out, stderr=errors, text=True)
@@ -64,7 +64,7 @@ def run(argv, server, seconds):
         done = subprocess.CompletedProcess(argv, proc.returncode, out.read(), errors.read())
     took, ran = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     server_ran, server_waited = (y - x for x, y in zip(server_before, scheduled(server.pid)))
-    foreign = max(0, foreign_ticks((os.getpid(), server.pid)) - foreign)
+    foreign = max(0, foreign_ticks((os.getpid(), server.pid, *server.kin)) - foreign)
     ticks = os.sysconf("SC_CLK_TCK") * took
     own = (ran.ru_utime + ran.ru_stime - ran_before.ru_utime - ran_before.ru_stime) / took
     return done, {

@@ -43,16 +43,22 @@ def load_events(a, server):
 
 
 def run(a, sink):
-    label = "RSS over %.3g million events, 20 %% malformed, %s" % (a.rss_events / 1e6, sink)
-    print("\n## %s" % label, flush=True)
     arm = ringmill(a, sink, "durable" if sink == "segments" else "accepted")
     if sink == "segments" and not a.server_cmd:
         arm.argv += ["--retention-bytes", RETENTION]
+    return run_arm(a, sink, arm)
+
+
+def run_arm(a, sink, arm, kin=()):
+    """`kin` are processes that belong to the server's work, not to what disturbs it."""
+    label = "RSS over %.3g million events, 20 %% malformed, %s" % (a.rss_events / 1e6, sink)
+    print("\n## %s" % label, flush=True)
     result = {"label": label, "commands": {arm.name: arm.shown()}}
     with tempfile.TemporaryDirectory(prefix="ringmill-bench-", dir=a.data) as scratch:
         argv = [x.replace("{data}", scratch) for x in arm.argv]
         plan, printed = (None, None) if a.server_cmd else planned_bytes(argv)
         server = arm.start(a, scratch)
+        server.kin = kin
         series = rss_series(server.pid)
         events, other, bad = load_events(a, server)
         result.update(plan_bytes=plan, plan=printed and printed.replace(scratch, "DIR"), events=events, not_2xx=other,

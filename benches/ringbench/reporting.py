@@ -45,7 +45,7 @@ def limits(kept):
             if v["ratio"] is None:
                 continue
             out.append("| %s | %s | %s | %.2f (%.2f–%.2f) | %s %g | %s |" % (
-                label, v["figure"], v["ref"], v["ratio"], v["min"], v["max"], "≤" if v["op"] == "<=" else "≥", v["bound"],
+                label, v["figure"], v["ref"] or "itself", v["ratio"], v["min"], v["max"], "≤" if v["op"] == "<=" else "≥", v["bound"],
                 {None: "undecided", True: "met", False: "**not met**"}[v["met"]]))
         if "met_plan" in r:
             out.append("| %s | peak RSS | plan | %.2f | ≤ %.2f | %s |" % (
@@ -101,7 +101,7 @@ def slug(label):
 
 def of_rounds(result):
     rows = result["rounds"]
-    if result["load"].get("rate"):
+    if result["load"].get("rate") and "figure" not in result:
         percentiles = ("p50", "p99", "p999")
         points = [(name, [(spread(samples, q) or [None])[0] for q in percentiles]) for name, samples in rows.items()]
         return {slug(result["label"]): svg.dots(result["label"], "µs from the intended time", percentiles, points)}

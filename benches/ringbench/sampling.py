@@ -109,9 +109,22 @@ def run_bursts(a, label, suite):
 
 
 def judge(rows, arm, ref, figure, op, bound):
-    """Whether a limit is met by the median of the rounds' ratios: None when no round can say."""
+    """Whether a limit is met by the median of the rounds' ratios, or of the figure itself if there is no reference:
+    None when no round can say."""
+    if ref is None:
+        return judge_alone(rows.get(arm, []), arm, figure, op, bound)
     m = median_ratio(rows, arm, ref, figure)
     clean = sum(bool(x and y and not x["dirty"] and not y["dirty"]) for x, y in zip(rows.get(arm, []), rows.get(ref, [])))
     met = None if m is None or not clean else m[0] <= bound if op == "<=" else m[0] >= bound
     return {"arm": arm, "ref": ref, "figure": figure, "op": op, "bound": bound, "clean_rounds": clean,
             "ratio": m and m[0], "min": m and m[1], "max": m and m[2], "met": met}
+
+
+def judge_alone(samples, arm, figure, op, bound):
+    known = [d for d in samples if d and d.get(figure) is not None]
+    clean = [d for d in known if not d["dirty"]]
+    values = [d[figure] for d in clean or known]
+    middle = statistics.median(values) if values else None
+    met = None if not clean else middle <= bound if op == "<=" else middle >= bound
+    return {"arm": arm, "ref": None, "figure": figure, "op": op, "bound": bound, "clean_rounds": len(clean), "ratio": middle,
+            "min": min(values, default=None), "max": max(values, default=None), "met": met}

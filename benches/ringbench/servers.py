@@ -25,6 +25,8 @@ class Server:
 
     def __init__(self, name, argv, cpus, ready, path):
         self.name, self.path = name, path
+        # Processes that work for it and are not what disturbs a sample.
+        self.kin = ()
         self.log = tempfile.TemporaryFile()
         port = None if ready else free_port()
         argv = [a.replace("{port}", str(port)) for a in argv]
@@ -135,10 +137,10 @@ def yardstick(role, *args, label=None, lines=False):
 
 
 def build():
-    """The server and our reference servers, as releases."""
-    cargo = ["cargo", "build", "--release", "--locked"]
-    for argv in (cargo, [*cargo, "--manifest-path", os.path.join(HERE, "yardstick", "Cargo.toml"),
-                         "--target-dir", os.path.join(target_dir(), "yardstick")]):
+    """The server, what measures parts of it, and our references, as releases."""
+    cargo, apart = ["cargo", "build", "--release", "--locked"], ["--target-dir", os.path.join(target_dir(), "yardstick")]
+    parts = ["-p", "ringmill", "-p", "ringmill-produce", "-p", "ringmill-micro", "--bins"]
+    for argv in ([*cargo, *parts], *([*cargo, "--manifest-path", os.path.join(HERE, name, "Cargo.toml"), *apart] for name in ("yardstick", "kafka"))):
         print(re.sub(re.escape(ROOT) + "/", "", shlex.join(argv)), file=sys.stderr, flush=True)
         done = subprocess.run(argv, cwd=ROOT)
         if done.returncode:

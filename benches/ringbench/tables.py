@@ -14,6 +14,8 @@ def of(result):
     """The table of any result."""
     if result.get("chaos"):
         return of_chaos(result)
+    if result.get("kafka"):
+        return of_kafka(result)
     if result.get("bursts"):
         return of_bursts(result)
     if result.get("tools"):
@@ -54,7 +56,30 @@ def of_rounds(result):
     return "\n".join(out + [of_limit(v) for v in result["limits"]])
 
 
+def of_kafka(result):
+    """Of each who produced: what an event cost it, and who was busy."""
+    ref, rows = result["ref"], result["rounds"]
+    out = ["| %s | n | events/s | CPU µs an event | ratio (min–max) | beyond %s, µs | p50 µs | p99 µs | busy: it / brokers / generator | RSS MiB "
+           "| not clean |" % (result["label"], ref), "|-|-|-|-|-|-|-|-|-|-|-|"]
+    for name, samples in rows.items():
+        got = [d for d in samples if d]
+        if not got:
+            out.append("| %s | 0 | failed ||||||||| " % name)
+            continue
+        figure = "cpu_us" if "figure" in result else "p99"
+        m, of = median_ratio(rows, name, ref, figure), lambda key, form="%.0f": number(median(got, key), form)
+        out.append("| %s | %d | %s | %s | %s | %s | %s | %s | %s / %s / %s | %s | %s |" % (
+            name, len(got), of("events", ","), of("cpu_us", "%.3f"), "%s %.2f (%.2f–%.2f)" % (figure, *m) if m and name != ref else "–",
+            of("above_us", "%.3f"), of("p50"), of("p99"), of("srv_util", "%.2f"), of("brokers_util", "%.2f"), of("cli_util", "%.2f"),
+            of("rss_mb"), flaws(got)))
+    return "\n".join(out + [of_limit(v) for v in result["limits"]])
+
+
 def of_limit(v):
+    if v["ref"] is None:
+        return "\n- %s of %s is %s (%s), wanted %s %g: **%s**" % (
+            v["figure"], v["arm"], number(v["ratio"], "%.3f"), "–".join(number(v[end], "%.3f") for end in ("min", "max")), v["op"], v["bound"],
+            MET[v["met"]])
     if v["ratio"] is None:
         return "\n- %s of %s against %s %s %g: not measured (no yardstick)" % (v["figure"], v["arm"], v["ref"], v["op"], v["bound"])
     return "\n- %s of %s is %.2f (%.2f–%.2f) of %s, wanted %s %g: **%s**" % (

@@ -41,6 +41,9 @@ struct Figures {
     /// Of the Kafka sink, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<BTreeMap<&'static str, u64>>,
+    /// Of the HTTP sink, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<BTreeMap<&'static str, u64>>,
     /// Of its spill, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spill: Option<Spill>,
@@ -138,6 +141,7 @@ impl Figures {
             gauges: metrics.gauges.each().map(|(name, _, value)| (stem(name), value)).into(),
             books: Books { received: books.received, accounted: books.accounted, balanced: books.balanced() },
             kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
+            http: metrics.http.used.then(|| metrics.http.each().collect()),
             spill: metrics.spill.used.then(|| spill(&metrics.spill)),
             stages_us: STAGES.map(|stage| (stage.as_str(), times(&metrics.stages, stage))).into(),
             slowest: slowest(&metrics.slowest),

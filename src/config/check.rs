@@ -43,6 +43,10 @@ pub fn failures(plan: &Plan) -> Vec<String> {
         };
         failures.extend(directory(key, dir).err());
     }
+    if let Some(http) = &plan.http {
+        failures.extend(http.tls.as_ref().and_then(|tls| Tls::load(tls).err()));
+        failures.extend(http.secrets().err());
+    }
     if let Some(kafka) = &plan.kafka {
         failures.extend(kafka.tls.as_ref().and_then(|tls| Tls::load(tls).err()));
         failures.extend(kafka.sasl.as_ref().and_then(|sasl| sasl.credentials().err()));

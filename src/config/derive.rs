@@ -1,6 +1,8 @@
 //! From settings and machine to the [`Plan`]: one function for each group of settings.
 use super::{
-    ConfigError, cores, kafka,
+    ConfigError, cores, http,
+    http_memory::HttpSizes,
+    kafka,
     machine::Machine,
     memory::{self, Fixed, KafkaSizes, Sizes, links_max},
     plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan, Validator},
@@ -12,6 +14,7 @@ use crate::{
     core::ack::Ack,
     core::json::Kernel,
     log, replay,
+    sink::http::peers_max,
     sys::limits::{self, Uring},
 };
 use std::{
@@ -41,6 +44,7 @@ impl Plan {
         let edges = Edges::read(&mut read);
         let (sink, ack) = sink_and_ack(&mut read);
         let kafka = kafka::read(&mut read, &sink, &mut warnings);
+        let http = http::read(&mut read, &sink, &mut warnings);
         let spill = spill(&mut read, &sink);
         let cores = cores::decide(&mut read, machine);
         let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
@@ -50,13 +54,15 @@ impl Plan {
         let drain_timeout =
             read.time("drain_timeout_s", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(30));
         let dry_run = read.switch("dry_run");
-        let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()));
+        let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()))
+            + http.as_ref().map_or(0, |http| peers_max(http.connections) as u64);
         // The replayer is a shard without connections, with links of its own.
         let replays = if spill.is_some() { (FILES_PER_SHARD + links).div_ceil(shards) } else { 0 };
         let beside = edges.listeners() + links + replays;
         let connections_max = connections(&mut read, machine, shards, beside, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
+        sizes.http = http.as_ref().map(HttpSizes::of);
         let limits = traffic(&mut read, &sizes);
         let segments = segments(&mut read, &sizes, spill.is_some());
         let quarantine = quarantine(&mut read, &sink, spill.is_some());
@@ -97,6 +103,7 @@ impl Plan {
             segments,
             quarantine,
             kafka,
+            http,
             executor_io_bytes: sizes.executor_io_bytes,
             drain_timeout,
             log_format: if log_format == "json" { log::Format::Json } else { log::Format::Text },
@@ -183,7 +190,10 @@ fn addresses(read: &mut Reader, name: &str, default: &str, unix: bool) -> Vec<Li
 fn sink_and_ack(read: &mut Reader) -> (Sink, Ack) {
     let sink = read.one("sink", "segments:./data", parse_sink);
     let sink_refused = sink.is_none();
-    let sink = sink.unwrap_or(Sink::Null);
+    let mut sink = sink.unwrap_or(Sink::Null);
+    if let Sink::Http(address) = &mut sink {
+        http::level(read, address);
+    }
     let default = sink.highest().as_str();
     let errors = read.errors.len();
     let ack = read.one("ack", default, |text| {
@@ -262,6 +272,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         scanner: scanner(read),
         glommio: false,
         kafka: None,
+        http: None,
         replay_bytes: None,
     }
 }
@@ -457,7 +468,7 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     Err("not an address; expected IP:PORT such as `127.0.0.1:8080` or `[::1]:8080`".into())
 }
 
-/// Parses `segments:DIR`, `kafka:HOST:PORT/TOPIC` or `null`.
+/// Parses `segments:DIR`, `kafka:HOST:PORT/TOPIC`, a URL of HTTP (with or without `http:` before it) or `null`.
 ///
 /// # Errors
 /// What a sink looks like.
@@ -467,7 +478,9 @@ pub fn parse_sink(text: &str) -> Result<Sink, String> {
         Some(("segments", "")) => Err("no directory behind `segments:`".into()),
         Some(("segments", dir)) => Ok(Sink::Segments(dir.into())),
         Some(("kafka", address)) => kafka::parse_address(address).map(Sink::Kafka),
-        _ => Err("not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC or null".into()),
+        Some(("http" | "https", rest)) if rest.starts_with("//") => http::parse_address(text).map(Sink::Http),
+        Some(("http", url)) => http::parse_address(url).map(Sink::Http),
+        _ => Err("not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC, http://HOST/PATH or null".into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The memory plan: everything that the server holds, as a sum with one term for each consumer.
 //!
 //! Nothing else is allocated once the shards take events, so resident memory stays under the total.
+use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
@@ -178,6 +179,8 @@ pub struct Sizes {
     pub glommio: bool,
     /// The Kafka sink, if events go there.
     pub kafka: Option<KafkaSizes>,
+    /// The HTTP sink, if events go there.
+    pub http: Option<HttpSizes>,
     /// Bytes of what brings spilled events there; `None`: none are spilled.
     pub replay_bytes: Option<u64>,
 }
@@ -217,6 +220,9 @@ impl Sizes {
         ];
         if let Some(kafka) = &self.kafka {
             per_shard.extend(kafka.terms(self.arena_bytes()));
+        }
+        if let Some(http) = &self.http {
+            per_shard.extend(http.terms(self.arena_bytes()));
         }
         if self.replay_bytes.is_some() {
             per_shard.push(term(
@@ -387,6 +393,7 @@ mod tests {
         scanner: Validator::Exact,
         glommio: false,
         kafka: None,
+        http: None,
         replay_bytes: None,
     };
 

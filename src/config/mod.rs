@@ -3,6 +3,8 @@
 pub mod check;
 pub mod cores;
 mod derive;
+pub mod http;
+mod http_memory;
 pub mod kafka;
 mod keys;
 pub mod machine;

@@ -2,6 +2,7 @@
 //! named, every byte of memory accounted for.
 //!
 //! [`Plan::derive`] (in `derive.rs`) decides; here stands what was decided, and how it is printed.
+use super::http::HttpPlan;
 use super::kafka::{Address, KafkaPlan};
 use super::{cores::Cores, memory::MemoryPlan, units};
 use crate::{core::ack::Ack, log, sys::topology};
@@ -39,6 +40,8 @@ pub enum Sink {
     Segments(PathBuf),
     /// A topic of a Kafka cluster.
     Kafka(Address),
+    /// An HTTP target.
+    Http(super::http::Address),
 }
 
 impl Sink {
@@ -48,6 +51,7 @@ impl Sink {
             Sink::Null => Ack::Accepted,
             Sink::Segments(_) => Ack::Durable,
             Sink::Kafka(_) => Ack::Replicated,
+            Sink::Http(address) => address.level,
         }
     }
 }
@@ -58,6 +62,7 @@ impl fmt::Display for Sink {
             Sink::Null => out.write_str("null"),
             Sink::Segments(dir) => write!(out, "segments:{}", dir.display()),
             Sink::Kafka(address) => write!(out, "kafka:{address}"),
+            Sink::Http(address) => address.fmt(out),
         }
     }
 }
@@ -187,6 +192,8 @@ pub struct Plan {
     pub quarantine: Quarantine,
     /// The Kafka sink's settings, if it is the sink.
     pub kafka: Option<KafkaPlan>,
+    /// The HTTP sink's settings, if it is the sink.
+    pub http: Option<HttpPlan>,
     /// I/O memory of a glommio executor in bytes, within `RLIMIT_MEMLOCK`.
     pub executor_io_bytes: u64,
     /// After which draining is given up.
@@ -202,6 +209,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What there is to say of a sink beyond this process.
+    pub fn sink_rows(&self) -> Vec<(&'static str, String)> {
+        let kafka = self.kafka.iter().flat_map(KafkaPlan::rows);
+        kafka.chain(self.http.iter().flat_map(HttpPlan::rows)).collect()
+    }
+
     /// Where segments are, be they the sink or its spill.
     pub fn segments_dir(&self) -> Option<&Path> {
         match (&self.sink, &self.spill) {
@@ -283,10 +296,8 @@ impl fmt::Display for Plan {
                 Quarantine::Dir(dir) => format!("{files}, in {}", dir.display()),
             },
         )?;
-        if let Some(kafka) = &self.kafka {
-            for (name, value) in kafka.rows() {
-                row(name, value)?;
-            }
+        for (name, value) in self.sink_rows() {
+            row(name, value)?;
         }
         row(
             "timeouts",

@@ -3,10 +3,10 @@ use crate::ack::Ack;
 use crate::date::Date;
 use crate::engine::outbox::{OUTBOX_BYTES, Outbox};
 use crate::json::Reason as Flaw;
-use crate::kafka::producer::Reason;
 use crate::memory::Memory;
 use crate::reject::Reject;
 use crate::segment::header::Hash;
+use crate::sink::Place;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
@@ -32,25 +32,23 @@ pub struct ErrorRecord {
 }
 
 impl ErrorRecord {
-    /// Stands for a place that is not known: of what Kafka refused when its bytes were gone.
+    /// Stands for a place that is not known: of what was refused later, when its bytes were gone.
     pub const NOWHERE: u32 = u32::MAX;
 }
 
-/// Events that Kafka did not acknowledge.
+/// Events that Kafka or an HTTP target did not acknowledge.
 #[derive(Clone, Copy, Debug)]
 pub struct Undelivered<'a> {
-    /// Of the request's: those in Kafka.
+    /// Of the request's: those that are there.
     pub written: u32,
     /// Those that are not and will not be.
     pub not_written: u32,
     /// Those of which nobody knows.
     pub possibly_written: u32,
-    /// Where the gravest failure was: name of the topic.
-    pub topic: &'a str,
-    /// And number of the partition.
-    pub partition: i32,
-    /// Why.
-    pub reason: Reason,
+    /// What the other side is called.
+    pub name: &'static str,
+    /// Where the gravest failure was, and why.
+    pub place: Place<'a>,
 }
 
 /// Why lines have no acknowledgement.
@@ -58,7 +56,7 @@ pub struct Undelivered<'a> {
 pub enum Trouble<'a> {
     /// The server's own reason.
     Reject(&'a Reject),
-    /// Kafka's.
+    /// The other side's.
     Undelivered(&'a Undelivered<'a>),
 }
 
@@ -233,7 +231,7 @@ impl Composer {
         self.send(to, reject.status, manner);
     }
 
-    /// The reply to a request of which events were not acknowledged by Kafka. Returns its status.
+    /// The reply to a request of which events were not acknowledged by the other side. Returns its status.
     pub fn undelivered<M: Memory>(
         &mut self,
         to: &mut Outbox<M>,
@@ -354,24 +352,30 @@ fn error_fields(to: &mut Vec<u8>, code: &str, reason: &str) {
 
 /// Where and why, in words, and how many events came how far.
 fn undelivered_fields(to: &mut Vec<u8>, undelivered: &Undelivered<'_>) {
-    let Undelivered { written, not_written, possibly_written, topic, partition, reason } = *undelivered;
-    let (code, advice) = match (written, possibly_written) {
-        (0, 0) => ("not_written", "nothing of it is in Kafka: send again"),
-        (_, 0) => ("possibly_written", "some of it is in Kafka: sending again writes that twice"),
-        _ => ("possibly_written", "it may be in Kafka: sending again may write it twice"),
+    let Undelivered { written, not_written, possibly_written, name, place } = *undelivered;
+    let (code, what, advice) = match (written, possibly_written) {
+        (0, 0) => ("not_written", "nothing of it is in ", "send again"),
+        (_, 0) => ("possibly_written", "some of it is in ", "sending again writes that twice"),
+        _ => ("possibly_written", "it may be in ", "sending again may write it twice"),
     };
     put(to, b",\"error\":\"");
     put(to, code.as_bytes());
     put(to, b"\",\"reason\":\"");
-    // Names of topics and Kafka's words hold nothing that JSON escapes; writing to a Vec does not fail.
-    let _ = write!(Text(to), "topic {topic}, partition {partition}: {reason}; {advice}");
+    // Names of topics and all words hold nothing that JSON escapes; writing to a Vec does not fail.
+    let _ = match place {
+        Place::Kafka(topic, partition, reason) => {
+            write!(Text(to), "topic {topic}, partition {partition}: {reason}; ")
+        }
+        Place::Http(why) => write!(Text(to), "{name}: {why}; "),
+    };
+    let _ = write!(Text(to), "{what}{name}: {advice}");
     put(to, b"\"");
-    for (name, count) in [
+    for (field, count) in [
         (&b",\"written\":"[..], written),
         (b",\"not_written\":", not_written),
         (b",\"possibly_written\":", possibly_written),
     ] {
-        put(to, name);
+        put(to, field);
         number(to, u64::from(count));
     }
 }

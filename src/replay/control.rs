@@ -2,26 +2,17 @@
 use super::chunk::Chunk;
 use super::cursor::{Cursor, Place};
 use super::feed::{Done, Told};
-use super::read::{Filled, Finding, Reader};
+use super::lane::Lane;
+use super::read::{Filled, Finding};
 use super::{Committed, Cursors, Hosting, Notice, Progress, Target, aside, feed, teller};
-use crate::command::segments::directory;
 use crate::core::segment::StreamName;
 use crate::shard::{self, Running};
 use crate::sink::name::shard_dir;
-use std::collections::VecDeque;
-use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A cursor is written at most so often while more follows: two syncs each, so a hundredth of a disk's time; a crash
-/// replays as much again.
-const CURSOR_EVERY: Duration = Duration::from_millis(100);
-/// How soon what failed on the disk is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Times of commits that are kept to tell the age of the oldest waiting event: an hour at one a second.
-const MARKS_MAX: usize = 3600;
 /// Chunks under a bound on the rate last a tenth of a second.
 const CHUNKS_PER_S: u64 = 10;
 
@@ -59,114 +50,40 @@ pub struct Summary {
     pub stopped: Option<Stop>,
 }
 
-/// One shard's replay.
-pub struct Lane {
-    reader: Reader,
-    /// Everything before is done.
-    settled: Place,
-    kept: Vec<u64>,
-    progress: Progress,
-    /// Segment and sequence number of what is durable, of a shard that is followed.
-    durable: Option<(u64, u64)>,
-    /// Sequence numbers and times of commits that wait, rising.
-    marks: VecDeque<(u64, u64)>,
-    /// There is nothing to read now.
-    dry: bool,
-    /// The cursor on the disk is behind `settled`.
-    dirty: bool,
-    /// Segments below were removed.
-    removed_below: u64,
-}
-
-impl Lane {
-    /// At the place where its reader begins.
-    pub fn new(reader: Reader, kept: Vec<u64>, durable: Option<(u64, u64)>) -> Lane {
-        let settled = reader.place();
-        let progress = Progress {
-            shard: reader.shard(),
-            through: settled.next.saturating_sub(1),
-            ..Progress::default()
-        };
-        let marks = VecDeque::new();
-        let (dry, dirty, removed_below) = (false, false, 0);
-        Lane { reader, settled, kept, progress, durable, marks, dry, dirty, removed_below }
-    }
-
-    /// Counts what waits at the start.
-    fn sum_up(&mut self) -> Result<(), String> {
-        if self.durable.is_none() {
-            return Ok(());
-        }
-        let (mut bytes, mut marks) = (0, Vec::new());
-        self.reader.sum_up(|through, more, time_ms| {
-            bytes += more;
-            marks.push((through, time_ms));
-        })?;
-        marks.into_iter().for_each(|(through, time_ms)| self.mark(through, time_ms));
-        self.progress.waiting_bytes = bytes;
-        self.count();
-        Ok(())
-    }
-
-    fn mark(&mut self, through: u64, time_ms: u64) {
-        let full = self.marks.len() == MARKS_MAX;
-        match self.marks.back_mut() {
-            // One a second is enough, and what is over the bound joins the newest.
-            Some(last) if full || time_ms < last.1 + 1000 => last.0 = through,
-            _ => self.marks.push_back((through, time_ms)),
-        }
-    }
-
-    /// Brings the figures of what waits up to date.
-    fn count(&mut self) {
-        self.progress.through = self.settled.next.saturating_sub(1);
-        let Some((_, through)) = self.durable else { return };
-        while self.marks.front().is_some_and(|mark| mark.0 < self.settled.next) {
-            self.marks.pop_front();
-        }
-        let progress = &mut self.progress;
-        progress.waiting_events = (through + 1).saturating_sub(self.settled.next.max(1));
-        if progress.waiting_events == 0 {
-            (progress.waiting_bytes, progress.stuck) = (0, None);
-        }
-        progress.oldest_ms = self.marks.front().map(|mark| mark.1);
-    }
-}
-
 /// A chunk that is out.
-struct Out {
-    lane: usize,
+pub(super) struct Out {
+    pub(super) lane: usize,
     /// It came back with refused events that could not be kept yet, and their lines.
-    held: Option<(Done, Vec<u8>)>,
+    pub(super) held: Option<(Done, Vec<u8>)>,
 }
 
 /// See the module.
 pub struct Control {
-    dir: PathBuf,
-    name: String,
-    stream: Option<StreamName>,
+    pub(super) dir: PathBuf,
+    pub(super) name: String,
+    pub(super) stream: Option<StreamName>,
     inbox: Receiver<Message>,
-    notice: Box<dyn FnMut(Notice) + Send>,
-    lanes: Vec<Lane>,
+    pub(super) notice: Box<dyn FnMut(Notice) + Send>,
+    pub(super) lanes: Vec<Lane>,
     /// Remove segments that are done.
     pub remove: bool,
     /// Events a second at most.
     pub rate: Option<u64>,
     engine: Option<Running>,
     shared: Arc<Mutex<Vec<Progress>>>,
-    out: Option<Out>,
-    ahead: Option<(usize, Chunk)>,
+    pub(super) out: Option<Out>,
+    pub(super) ahead: Option<(usize, Chunk)>,
     spare: Vec<Chunk>,
     /// The lane that is served next.
     turn: usize,
     /// When the next chunk may go.
     next_send: Instant,
-    next_cursor: Instant,
-    retry_at: Option<Instant>,
+    pub(super) next_cursor: Instant,
+    pub(super) retry_at: Option<Instant>,
     /// What fails on the disk.
-    failing: Option<String>,
+    pub(super) failing: Vec<String>,
     stop_at: Option<Instant>,
-    summary: Summary,
+    pub(super) summary: Summary,
 }
 
 impl Control {
@@ -197,7 +114,7 @@ impl Control {
             next_send: now,
             next_cursor: now,
             retry_at: None,
-            failing: None,
+            failing: Vec::new(),
             stop_at: None,
             summary: Summary::default(),
         }
@@ -300,7 +217,7 @@ impl Control {
             match self.wait() {
                 Some(Message::Committed(shard, what)) => self.committed(shard, what),
                 Some(Message::Stop(within)) => self.stop(within),
-                Some(Message::Told(Told::Done(done))) => self.done(done),
+                Some(Message::Told(Told::Done(done))) => self.done(*done),
                 Some(Message::Told(Told::Stuck(why))) => self.stuck(Some(why)),
                 Some(Message::Told(Told::Moving)) => self.stuck(None),
                 Some(Message::Told(Told::Ended(result))) => {
@@ -334,10 +251,7 @@ impl Control {
         let due =
             [dirty.then_some(self.next_cursor), paced.then_some(self.next_send), self.retry_at, self.stop_at];
         let Some(due) = due.into_iter().flatten().min() else { return self.inbox.recv().ok() };
-        match self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(message) => Some(message),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok()
     }
 
     /// Reads the next chunk, of each shard in turn when they are followed, else of the first that has more.
@@ -371,10 +285,12 @@ impl Control {
     fn pass_over(&mut self, at: usize) {
         if self.out.as_ref().is_none_or(|out| out.lane != at) {
             let lane = &mut self.lanes[at];
-            lane.dirty |= lane.settled != lane.reader.place();
-            lane.settled = lane.reader.place();
-            lane.count();
-            self.publish();
+            if lane.settled != lane.reader.place() {
+                lane.settled = lane.reader.place();
+                lane.dirty = true;
+                lane.count();
+                self.settled(at, 0);
+            }
         }
     }
 
@@ -421,27 +337,24 @@ impl Control {
     }
 
     /// Settles a chunk that came back, once its refused events are kept.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let Some(Out { lane: at, held: Some((done, lines)) }) = self.out.take() else { return };
-        let lane = &mut self.lanes[at];
-        if !lines.is_empty()
-            && let Err(error) = aside::keep(lane.reader.folder(), &lines)
-        {
-            let what = format!("keep refused events of shard {}", lane.reader.shard());
-            if lane.durable.is_some() && self.stop_at.is_none() {
+        let reader = &self.lanes[at].reader;
+        let (shard, what) = (reader.shard(), format!("keep refused events of shard {}", reader.shard()));
+        let kept = if lines.is_empty() { Ok(()) } else { aside::keep(reader.folder(), &lines) };
+        match kept {
+            Ok(()) => self.succeeds(&what),
+            Err(error) if self.lanes[at].durable.is_some() && self.stop_at.is_none() => {
                 self.out = Some(Out { lane: at, held: Some((done, lines)) });
-                self.fails(what, &error);
-                return;
+                return self.fails(what, &error);
             }
-            // By hand, whoever runs it sees to the disk and runs it again.
-            let next = lane.settled.next.max(done.chunk.event(0).seq);
-            let stop = Stop {
-                at: Some((lane.reader.shard(), next)),
-                perhaps: done.chunk.events() as u64,
-                why: format!("cannot {what}: {error}"),
-            };
-            self.summary.stopped.get_or_insert(stop);
-            return self.spare.push(done.chunk);
+            Err(error) => {
+                // By hand, whoever runs it sees to the disk and runs it again.
+                let next = self.lanes[at].settled.next.max(done.chunk.event(0).seq);
+                let (perhaps, why) = (done.chunk.events() as u64, format!("cannot {what}: {error}"));
+                self.summary.stopped.get_or_insert(Stop { at: Some((shard, next)), perhaps, why });
+                return self.spare.push(done.chunk);
+            }
         }
         self.account(at, done);
     }
@@ -494,100 +407,6 @@ impl Control {
         let bytes_left = self.bytes_left();
         self.tell(Notice::Done { shard, events, bytes_left });
         self.tell(Notice::Replicated { shard, through });
-    }
-
-    /// What failed on the disk, and what is due there.
-    fn try_again(&mut self) {
-        let now = Instant::now();
-        if self.retry_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.retry_at = None;
-        if self.out.as_ref().is_some_and(|out| out.held.is_some()) {
-            self.settle();
-        }
-        if now >= self.next_cursor {
-            self.write_cursors();
-        }
-    }
-
-    fn write_cursors(&mut self) {
-        self.next_cursor = Instant::now() + CURSOR_EVERY;
-        for at in 0..self.lanes.len() {
-            let lane = &self.lanes[at];
-            if !lane.dirty {
-                continue;
-            }
-            let cursor = Cursor {
-                target: self.name.clone(),
-                stream: self.stream.map(|stream| stream.to_string()),
-                place: lane.settled,
-                kept: lane.kept.clone(),
-            };
-            match cursor.write(lane.reader.folder()) {
-                Ok(()) => {
-                    self.lanes[at].dirty = false;
-                    self.succeeds();
-                }
-                Err(error) => {
-                    let what = format!("write the cursor of shard {}", lane.reader.shard());
-                    self.fails(what, &error);
-                    self.next_cursor = Instant::now() + RETRY_AFTER;
-                }
-            }
-        }
-    }
-
-    fn fails(&mut self, what: String, error: &std::io::Error) {
-        self.retry_at = Some(Instant::now() + RETRY_AFTER);
-        self.summary.cursor = Some(format!("cannot {what}: {error}"));
-        if self.failing.as_ref() != Some(&what) {
-            self.failing = Some(what.clone());
-            self.tell(Notice::Failing { what, error: error.to_string() });
-        }
-    }
-
-    fn succeeds(&mut self) {
-        self.summary.cursor = None;
-        if let Some(what) = self.failing.take() {
-            self.tell(Notice::Recovered { what });
-        }
-    }
-
-    /// Removes the segments of a shard whose every event is done, but never the newest that holds commits, nor one
-    /// that holds what could not be read.
-    fn remove_done(&mut self, at: usize) {
-        let lane = &self.lanes[at];
-        let Some((newest, _)) = lane.durable.filter(|_| self.remove) else { return };
-        let below = lane.settled.segment.min(newest);
-        if below <= lane.removed_below {
-            return;
-        }
-        let shard = lane.reader.shard();
-        let Ok(mut shards) = directory::shards(&self.dir, Some(shard)) else { return };
-        let files = shards.pop().map_or(Vec::new(), |shard| shard.segments);
-        let (mut all, mut any) = (true, false);
-        for file in files.into_iter().filter(|file| file.number < below && !lane.kept.contains(&file.number))
-        {
-            match fs::remove_file(&file.path) {
-                Ok(()) => {
-                    any = true;
-                    (self.notice)(Notice::Removed { file: file.name, bytes: file.len });
-                }
-                Err(error) => {
-                    all = false;
-                    let what = format!("remove {}", file.name);
-                    (self.notice)(Notice::Failing { what, error: error.to_string() });
-                }
-            }
-        }
-        if any && let Ok(folder) = File::open(lane.reader.folder()) {
-            // A name that comes back after a crash is removed again.
-            let _ = folder.sync_all();
-        }
-        if all {
-            self.lanes[at].removed_below = below;
-        }
     }
 
     fn committed(&mut self, shard: u32, what: Committed) {

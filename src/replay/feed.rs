@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub enum Told {
     /// It is done with.
-    Done(Done),
+    Done(Box<Done>),
     /// Nothing moves, and why. Told when it begins and when the reason changes.
     Stuck(String),
     /// It moves again.
@@ -184,7 +184,7 @@ impl Feed {
     fn finish(&mut self, stopped: Option<Stopped>) {
         let Some(mut work) = self.work.take() else { return };
         work.refused.sort_unstable_by_key(|(event, _)| *event);
-        (self.tell)(Told::Done(Done { chunk: work.chunk, refused: work.refused, stopped }));
+        (self.tell)(Told::Done(Box::new(Done { chunk: work.chunk, refused: work.refused, stopped })));
     }
 }
 

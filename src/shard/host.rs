@@ -2,7 +2,8 @@
 //!
 //! It has what any shard has (sink, links, driver), on an executor that is not pinned to a core of its own.
 use super::driver::{Bounds, Buffers, Edges, Hosted, Kind, Logic as _};
-use super::{Handle, Running, Shard, driver, kafka, make, sink};
+use super::{Beyond, Handle, Running, Shard, connections, driver, kafka, make, sink};
+use crate::config::plan::Validator;
 use crate::core::ack::Ack;
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{Config, Timeouts};
@@ -53,9 +54,10 @@ pub fn start(
                 log::warn!("cannot move the replay to cores {:?}: {error}", hosting.cores);
             }
             let run = async {
-                let core = make(config(), sink(0, &None, &Some(setup.clone()), &None)?, false)?;
-                let shard =
-                    Shard { core, kafka: Some(setup.edge(mail)), spill: None, feed: Some(Box::new(feed)) };
+                let beyond = Some(Beyond::Kafka(setup));
+                let core = make(config(), sink(0, &None, &beyond, &None)?, Validator::Exact)?;
+                let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
+                let shard = Shard { core, edge, spill: None, feed: Some(Box::new(feed)) };
                 let bounds = Bounds { connections_max: 0, buffers: BUFFERS, poll: false };
                 let requests = Box::new(|_| {});
                 let edges =
@@ -66,7 +68,7 @@ pub fn start(
                 })
             };
             let result = run.await;
-            ended(result.as_ref().map(|()| ()).map_err(ToString::to_string));
+            ended(result.as_ref().copied().map_err(ToString::to_string));
             result
         })
         .map_err(|error| io::Error::other(format!("cannot start the executor of the replay: {error}")))?;

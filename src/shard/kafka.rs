@@ -10,6 +10,7 @@
 //! that a commit stays where it is while the kernel may read it, and that outcomes are taken at once.
 use super::driver::peer::{PeerId, PeerSend};
 use super::driver::{Message, Sender};
+use super::edge::Complaints;
 use super::{Core, Shard};
 use crate::config::kafka::{Address, KafkaPlan};
 use crate::core::engine::Upstream;
@@ -19,7 +20,6 @@ use crate::core::kafka::compress::{Codec, Compress, Lz4};
 use crate::core::kafka::producer::{self, Producer};
 use crate::core::memory::Clock;
 use crate::core::sink::kafka::{KafkaSink, Settings};
-use crate::log;
 use crate::sink::kafka::resolve::Helpers;
 use crate::sink::kafka::secrets::{self, Secrets};
 use crate::sink::kafka::zstd::Zstd;
@@ -29,11 +29,9 @@ use crate::sys::mapping::Mapping;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
-/// A failure that was logged is not logged again for so long, so that a broker that is down costs two lines a
-/// minute and not one for each attempt.
-const SAME_FAILURE_NS: u64 = 30_000_000_000;
-/// Failures told apart for that.
-const FAILURES_KNOWN: usize = 16;
+/// Where the sequence of a new producer id begins, if this is set. Not a setting: only tests name it, which cannot
+/// write two thousand million records to see the numbers wrap.
+const FIRST_SEQUENCE: &str = "RINGMILL_TEST_KAFKA_FIRST_SEQUENCE";
 
 /// What a shard needs to reach Kafka; the same for all of them.
 #[derive(Clone, Debug)]
@@ -94,6 +92,7 @@ impl Setup {
             leader_wait_ns: ns(plan.leader_wait),
             request_timeout_ns: ns(plan.request_timeout),
             allow_create: plan.create_topics,
+            first_sequence: first_sequence(std::env::var(FIRST_SEQUENCE).ok().as_deref()),
             ..producer::Settings::new(bootstrap, brokers, topics, partitions, seed)
         };
         let settings = Settings {
@@ -124,9 +123,14 @@ impl Setup {
             helpers: self.helpers,
             mail,
             pinned: false,
-            told: Vec::with_capacity(FAILURES_KNOWN),
+            complaints: Complaints::new("kafka"),
         }
     }
+}
+
+/// 0, unless a test says otherwise in so many digits.
+fn first_sequence(told: Option<&str>) -> i32 {
+    told.and_then(|text| text.parse().ok()).filter(|first| *first >= 0).unwrap_or(0)
 }
 
 fn compress(codec: Codec) -> Result<Option<Box<dyn Compress>>, &'static str> {
@@ -144,8 +148,7 @@ pub struct Edge {
     mail: Sender<Shard>,
     /// The commit in flight is held for the kernel.
     pinned: bool,
-    /// What was logged, and when.
-    told: Vec<(String, u64)>,
+    complaints: Complaints,
 }
 
 /// The records of the commit in flight, if there is one.
@@ -198,38 +201,24 @@ impl Edge {
         while let Some((id, task)) = self.links.next_task() {
             let mail = self.mail.clone();
             self.helpers.ask(task, move |solution| {
-                let solved = move |shard: &mut Shard| shard.solved(id, solution);
+                let solved = move |shard: &mut Shard| shard.solved(id.0, solution);
                 // A shard that has ended waits for nothing.
                 let _ = mail.send(Message::Ask(Box::new(solved)));
             });
         }
         while let Some(failure) = self.links.next_failure() {
-            self.log(now_ns, failure);
+            self.complaints.log(now_ns, failure);
         }
     }
+}
 
-    fn log(&mut self, now_ns: u64, failure: String) {
-        self.told.retain(|(_, at_ns)| now_ns.saturating_sub(*at_ns) < SAME_FAILURE_NS);
-        if self.told.iter().any(|(text, _)| *text == failure) {
-            return;
-        }
-        log::warn!("kafka: {failure}");
-        if self.told.len() == FAILURES_KNOWN {
-            self.told.remove(0);
-        }
-        self.told.push((failure, now_ns));
-    }
-
-    pub(super) fn solved(
-        &mut self,
-        core: &mut Core,
-        id: producer::LinkId,
-        solution: crate::sink::kafka::resolve::Solution,
-    ) {
+impl super::edge::Edge for Edge {
+    fn solved(&mut self, core: &mut Core, id: u32, solution: crate::sink::kafka::resolve::Solution) {
+        let id = producer::LinkId(id);
         self.tell(core, |links, now_ns, producer| links.solved(now_ns, producer, id, solution));
     }
 
-    pub(super) fn tick(&mut self, core: &mut Core) {
+    fn tick(&mut self, core: &mut Core) {
         let due = |upstream: &Upstream<'_, Mapping>| {
             self.links.deadline_ns().is_some_and(|at_ns| at_ns <= upstream.now_ns)
         };
@@ -238,47 +227,61 @@ impl Edge {
         }
     }
 
-    pub(super) fn deadline_ns(&self) -> Option<u64> {
+    fn deadline_ns(&self) -> Option<u64> {
         self.links.deadline_ns()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
     /// The driver asks for this first, behind `next_io`, which seals: so here commands are taken.
-    pub(super) fn next_dial(&mut self, core: &mut Core) -> Option<(PeerId, SocketAddr)> {
+    fn next_dial(&mut self, core: &mut Core) -> Option<(PeerId, SocketAddr)> {
         self.links.next_dial().or_else(|| {
             self.obey(core);
             self.links.next_dial()
         })
     }
 
-    pub(super) fn next_hang_up(&mut self) -> Option<PeerId> {
+    fn next_hang_up(&mut self) -> Option<PeerId> {
         self.links.next_hang_up()
     }
 
-    pub(super) fn next_peer_send<'a>(&'a mut self, core: &'a Core) -> Option<PeerSend<'a>> {
+    fn next_peer_send<'a>(&'a mut self, core: &'a Core) -> Option<PeerSend<'a>> {
         self.links.next_peer_send(core)
     }
 
-    pub(super) fn dialed(&mut self, core: &mut Core, peer: PeerId, result: Result<(), i32>) {
+    fn dialed(&mut self, core: &mut Core, peer: PeerId, result: Result<(), i32>) {
         self.tell(core, |links, now_ns, producer| links.dialed(now_ns, producer, peer, result));
     }
 
-    pub(super) fn peer_receive(&mut self, core: &mut Core, peer: PeerId, data: &[u8]) {
+    fn peer_receive(&mut self, core: &mut Core, peer: PeerId, data: &[u8]) {
         self.tell(core, |links, now_ns, producer| links.peer_receive(now_ns, producer, peer, data));
     }
 
-    pub(super) fn peer_sent(&mut self, core: &mut Core, peer: PeerId, bytes: usize) {
+    fn peer_sent(&mut self, core: &mut Core, peer: PeerId, bytes: usize) {
         self.tell(core, |links, now_ns, producer| links.peer_sent(now_ns, producer, peer, bytes));
     }
 
-    pub(super) fn peer_lost(&mut self, core: &mut Core, peer: PeerId, code: i32) {
+    fn peer_lost(&mut self, core: &mut Core, peer: PeerId, code: i32) {
         self.tell(core, |links, now_ns, producer| links.peer_lost(now_ns, producer, peer, code));
     }
 
-    pub(super) fn peer_released(&mut self, core: &mut Core, peer: PeerId) {
+    fn peer_released(&mut self, core: &mut Core, peer: PeerId) {
         self.tell(core, |links, _, _| links.peer_released(peer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_sequence;
+
+    #[test]
+    fn a_sequence_begins_at_0_unless_a_test_says_otherwise() {
+        for (told, first) in
+            [(None, 0), (Some(""), 0), (Some("-1"), 0), (Some("2147483645"), i32::MAX - 2), (Some("x"), 0)]
+        {
+            assert_eq!(first_sequence(told), first, "{told:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The shard as the driver sees it: every call goes on to the engine, those about peers to the Kafka side.
+//! The shard as the driver sees it: every call goes on to the engine, those about peers to the sink's edge.
 use super::Shard;
 use super::driver::Logic;
 use super::driver::peer::{PeerId, PeerSend};
@@ -59,55 +59,55 @@ impl Logic for Shard {
         self.core.mail(mail);
     }
     fn deadline_ns(&self) -> Option<u64> {
-        let links = self.kafka.as_ref().and_then(|kafka| kafka.deadline_ns());
+        let links = self.edge.as_ref().and_then(|edge| edge.deadline_ns());
         let feed = self.feed.as_ref().and_then(|feed| feed.deadline_ns());
         self.core.deadline_ns().into_iter().chain(links).chain(feed).min()
     }
     fn tick(&mut self) {
         self.core.tick();
-        if let Some(kafka) = &mut self.kafka {
-            kafka.tick(&mut self.core);
+        if let Some(edge) = &mut self.edge {
+            edge.tick(&mut self.core);
         }
     }
     fn drain(&mut self) {
         self.core.drain();
     }
     fn is_drained(&mut self) -> bool {
-        self.core.is_drained() && self.kafka.as_ref().is_none_or(|kafka| kafka.is_empty())
+        self.core.is_drained() && self.edge.as_ref().is_none_or(|edge| edge.is_empty())
     }
 
     fn next_dial(&mut self) -> Option<(PeerId, SocketAddr)> {
-        self.kafka.as_mut()?.next_dial(&mut self.core)
+        self.edge.as_mut()?.next_dial(&mut self.core)
     }
     fn dialed(&mut self, peer: PeerId, result: Result<(), i32>) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.dialed(&mut self.core, peer, result);
+        if let Some(edge) = &mut self.edge {
+            edge.dialed(&mut self.core, peer, result);
         }
     }
     fn peer_receive(&mut self, peer: PeerId, data: &mut [u8]) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.peer_receive(&mut self.core, peer, data);
+        if let Some(edge) = &mut self.edge {
+            edge.peer_receive(&mut self.core, peer, data);
         }
     }
     fn peer_lost(&mut self, peer: PeerId, code: i32) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.peer_lost(&mut self.core, peer, code);
+        if let Some(edge) = &mut self.edge {
+            edge.peer_lost(&mut self.core, peer, code);
         }
     }
     fn next_peer_send(&mut self) -> Option<PeerSend<'_>> {
-        self.kafka.as_mut()?.next_peer_send(&self.core)
+        self.edge.as_mut()?.next_peer_send(&self.core)
     }
     fn peer_sent(&mut self, peer: PeerId, bytes: usize) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.peer_sent(&mut self.core, peer, bytes);
+        if let Some(edge) = &mut self.edge {
+            edge.peer_sent(&mut self.core, peer, bytes);
         }
     }
     fn next_hang_up(&mut self) -> Option<PeerId> {
-        self.kafka.as_mut()?.next_hang_up()
+        self.edge.as_mut()?.next_hang_up()
     }
     fn peer_released(&mut self, peer: PeerId) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.peer_released(&mut self.core, peer);
+        if let Some(edge) = &mut self.edge {
+            edge.peer_released(&mut self.core, peer);
         }
     }
 }

@@ -3,7 +3,9 @@
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
 pub mod driver;
+mod edge;
 pub mod host;
+pub mod http;
 pub mod kafka;
 pub mod listen;
 mod logic;
@@ -13,7 +15,6 @@ use crate::config::plan::{Driver, Limits, Plan, Validator};
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts, Waiting};
 use crate::core::json::{AnyScanner, FastScanner, SimdScanner, StrictScanner};
-use crate::core::kafka::producer::LinkId;
 use crate::core::metrics::Metrics;
 use crate::core::sink::spill::Spilling;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
@@ -29,10 +30,10 @@ use std::sync::mpsc;
 /// The engine as it runs in production.
 pub type Core = Engine<Mapping, MonotonicClock, AnyScanner, AnySink>;
 
-/// The logic of a shard: its engine and, when events go to Kafka, its links there.
+/// The logic of a shard: its engine and, when events go to somebody else, its connections there.
 pub struct Shard {
     core: Core,
-    kafka: Option<kafka::Edge>,
+    edge: Option<Box<dyn edge::Edge>>,
     /// Only of a shard that spills.
     spill: Option<spill::Edge>,
     /// Only of a shard that replays.
@@ -77,9 +78,9 @@ impl Shard {
     }
 
     /// What the helpers found out for a link.
-    fn solved(&mut self, id: LinkId, solution: Solution) {
-        if let Some(kafka) = &mut self.kafka {
-            kafka.solved(&mut self.core, id, solution);
+    fn solved(&mut self, id: u32, solution: Solution) {
+        if let Some(edge) = &mut self.edge {
+            edge.solved(&mut self.core, id, solution);
         }
     }
 }
@@ -88,6 +89,15 @@ impl Shard {
 const REFUSED_ARENA_BYTES: usize = 1 << 20;
 /// Blocks from this size on are made of huge pages.
 const HUGE_BYTES_MIN: usize = 2 << 20;
+
+/// Who else takes the events.
+#[derive(Clone)]
+pub enum Beyond {
+    /// Kafka.
+    Kafka(kafka::Setup),
+    /// An HTTP target.
+    Http(http::Setup),
+}
 
 /// What a shard is given.
 pub struct Assignment {
@@ -101,8 +111,8 @@ pub struct Assignment {
     pub resume: Option<Resume>,
     /// Number of the first quarantine file; `None`: refused events are not kept.
     pub quarantine_first: Option<u64>,
-    /// How Kafka is reached; `None`: not into Kafka. With neither it is the null sink.
-    pub kafka: Option<kafka::Setup>,
+    /// How whoever else takes the events is reached. With neither it is the null sink.
+    pub beyond: Option<Beyond>,
     /// What makes the segments a spill; `None`: they are the sink.
     pub spill: Option<spill::Setup>,
     /// To the housekeeper.
@@ -158,16 +168,16 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let validator = plan.scanner;
-    let Assignment { number, core, listeners, resume, kafka, spill, requests, .. } = assignment;
+    let Assignment { number, core, listeners, resume, beyond, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
-            let sink = sink(number, &resume, &kafka, &spill)?;
+            let sink = sink(number, &resume, &beyond, &spill)?;
             let core = make(config, sink, validator)?;
-            let (kafka, spill) = (kafka.map(|setup| setup.edge(mail)), spill.map(|setup| setup.edge(number)));
-            let shard = Shard { core, kafka, spill, feed: None };
+            let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
+            let shard = Shard { core, edge, spill: spill.map(|setup| setup.edge(number)), feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };
@@ -194,18 +204,34 @@ fn pass_on(keeper: &Option<mpsc::Sender<(u32, Request)>>, shard: u32, request: R
 fn sink(
     number: u32,
     resume: &Option<Resume>,
-    kafka: &Option<kafka::Setup>,
+    beyond: &Option<Beyond>,
     spill: &Option<spill::Setup>,
 ) -> io::Result<AnySink> {
-    Ok(match (resume, kafka) {
-        (Some(resume), Some(setup)) => {
-            let main = AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?));
+    let main = match beyond {
+        Some(Beyond::Kafka(setup)) => {
+            Some(AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)))
+        }
+        Some(Beyond::Http(setup)) => Some(AnySink::Http(Box::new(setup.sink(number)))),
+        None => None,
+    };
+    Ok(match (resume, main) {
+        (Some(resume), Some(main)) => {
             let spill = spill.as_ref().ok_or_else(|| io::Error::other("a spill without a replayer"))?;
             AnySink::Spilling(Box::new(Spilling::new(main, spill.spill(number, resume))))
         }
         (Some(resume), None) => AnySink::Segments(SegmentSink::new(number, resume)),
-        (None, Some(setup)) => AnySink::Kafka(Box::new(setup.sink(number).map_err(io::Error::other)?)),
+        (None, Some(main)) => main,
         (None, None) => AnySink::Null(NullSink),
+    })
+}
+
+fn connections(beyond: Beyond, core: &Core, mail: driver::Sender<Shard>) -> io::Result<Box<dyn edge::Edge>> {
+    Ok(match beyond {
+        Beyond::Kafka(setup) => Box::new(setup.edge(mail)),
+        Beyond::Http(setup) => {
+            let (sink, _) = core.shipment().ok_or_else(|| io::Error::other("the sink is not HTTP"))?;
+            Box::new(setup.edge(sink, mail).map_err(io::Error::other)?)
+        }
     })
 }
 

@@ -5,6 +5,7 @@
 //! data directory ([`store`]), finding where the last run ended ([`recover`]), making and retiring files
 //! ([`keeper`]), each over a [`volume::Volume`], so that a simulated disk can stand in.
 
+pub mod http;
 pub mod kafka;
 pub mod keeper;
 pub mod name;

@@ -2,8 +2,10 @@
 //!
 //! One thread hands over records and serves delivery reports; librdkafka's own threads (one a broker, one main) do the
 //! rest. CPU is that of the whole process between the first record and the last report, so nothing it does is hidden.
-//! Without `--rate` it produces as fast as the queue takes records; with it in an open loop: record i is due at i / rate,
-//! and its latency counts from then, however late it could be handed over.
+//! Without `--rate` it produces as fast as the queue takes records, and no clock is read for a record; with it in an
+//! open loop: record i is due at i / rate, and its latency counts from then, however late it could be handed over.
+#[path = "../../produce/src/cpu.rs"]
+mod cpu;
 
 use clap::{Parser, ValueEnum};
 use hdrhistogram::Histogram;
@@ -15,6 +17,7 @@ use rdkafka::{
 };
 use serde_json::json;
 use std::{
+    path::PathBuf,
     sync::{Mutex, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -34,15 +37,21 @@ struct Options {
     /// An existing topic.
     #[arg(long, default_value = "events")]
     topic: String,
-    /// Records to produce, after a tenth as many to warm up.
-    #[arg(long, default_value_t = 1_000_000)]
-    records: u64,
-    /// Size of a value in bytes.
-    #[arg(long, default_value_t = 300)]
-    bytes: usize,
+    /// The values: one a line, in turn.
+    #[arg(long)]
+    lines: PathBuf,
+    /// Seconds measured.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// Seconds before that.
+    #[arg(long, default_value_t = 1.0)]
+    warm: f64,
     /// Records a second in an open loop; as many as it takes if absent.
     #[arg(long)]
     rate: Option<u64>,
+    /// Records that are due at once in an open loop.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    burst: u64,
     /// linger.ms.
     #[arg(long, default_value_t = 5.0)]
     linger_ms: f64,
@@ -76,7 +85,7 @@ struct Reports {
 impl ClientContext for Reports {}
 
 impl ProducerContext for Reports {
-    /// When the record was due, in nanoseconds since `began`.
+    /// When the record was due, in nanoseconds since `began`; 0 if it was not due at any time.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, report: &DeliveryResult<'_>, due_ns: usize) {
@@ -85,6 +94,9 @@ impl ProducerContext for Reports {
         if let Err((error, record)) = report {
             eprintln!("partition {} refused: {error}", record.partition());
         }
+        if due_ns == 0 {
+            return;
+        }
         let waited = self.began.elapsed().as_nanos() as u64 - due_ns as u64;
         self.latency.lock().expect("nobody panics with it").saturating_record(waited / 1000);
     }
@@ -92,14 +104,18 @@ impl ProducerContext for Reports {
 
 fn main() {
     let options = Options::parse();
+    let text = std::fs::read(&options.lines).unwrap_or_else(|e| panic!("{}: {e}", options.lines.display()));
+    let values: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert!(!values.is_empty(), "{} has no line", options.lines.display());
+    let bytes = values.iter().map(|value| value.len()).sum::<usize>() as f64 / values.len() as f64;
     let producer = connect(&options);
-    let values = values(options.bytes);
-    run(&producer, &options, &values, options.records / 10 + 1, None);
+    run(&producer, &options, &values, options.warm);
     let warm = figures(&producer);
     producer.context().latency.lock().expect("nobody panics with it").reset();
-    let (cpu, began) = (cpu_seconds(), Instant::now());
-    run(&producer, &options, &values, options.records, options.rate);
-    let (seconds, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let (before, began) = (cpu::by_thread(), Instant::now());
+    let records = run(&producer, &options, &values, options.seconds);
+    let seconds = began.elapsed().as_secs_f64();
+    let (threads, cpu) = cpu::between(&before, &cpu::by_thread());
     let now = figures(&producer);
     let latency = producer.context().latency.lock().expect("nobody panics with it");
     let at = |quantile: f64| latency.value_at_quantile(quantile);
@@ -108,15 +124,15 @@ fn main() {
         "{}",
         json!({
             "producer": "librdkafka", "version": librdkafka, "codec": format!("{:?}", options.codec).to_lowercase(),
-            "records": options.records, "bytes": options.bytes, "rate_wanted": options.rate, "keyed": options.keyed,
+            "bytes": bytes, "keyed": options.keyed, "rate_wanted": options.rate, "burst": options.burst,
             "linger_ms": options.linger_ms, "batch_bytes": options.batch_bytes, "in_flight": options.in_flight,
-            "written": now.0 - warm.0, "failed": now.1, "seconds": seconds,
-            "records_per_second": options.records as f64 / seconds,
-            "cpu_us_per_record": cpu * 1e6 / options.records as f64, "cpu_seconds": cpu, "threads": threads(),
+            "records": records, "written": now.0 - warm.0, "failed": now.1, "seconds": seconds,
+            "records_per_second": records as f64 / seconds,
+            "cpu_us_per_record": cpu * 1e6 / records as f64, "cpu_seconds": cpu, "cpu_seconds_by_thread": threads,
             "latency_us": { "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p999": at(0.999), "max": latency.max() },
         })
     );
-    if now.1 > 0 || now.0 - warm.0 != options.records {
+    if now.1 > 0 || now.0 - warm.0 != records {
         std::process::exit(1);
     }
 }
@@ -130,7 +146,6 @@ fn connect(options: &Options) -> BaseProducer<Reports> {
         .set("linger.ms", options.linger_ms.to_string())
         .set("batch.size", options.batch_bytes.to_string())
         .set("batch.num.messages", "1000000")
-        .set("queue.buffering.max.messages", "1000000")
         .set("compression.codec", format!("{:?}", options.codec).to_lowercase())
         .set("max.in.flight.requests.per.connection", options.in_flight.to_string());
     for setting in &options.settings {
@@ -148,65 +163,44 @@ fn connect(options: &Options) -> BaseProducer<Reports> {
     config.create_with_context(reports).unwrap_or_else(|e| panic!("librdkafka takes its settings: {e}"))
 }
 
-/// Some hundred log events of the wanted size: alike enough for a codec to find something, not equal.
-fn values(bytes: usize) -> Vec<String> {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed
-    };
-    let event = |_| {
-        let mut text = format!(
-            r#"{{"type":"log","timestamp":{},"level":"{}","service":"checkout-{}","trace":"{:016x}{:016x}","message":""#,
-            1_700_000_000_000 + next() % 1_000_000_000,
-            ["info", "warn", "error"][(next() % 3) as usize],
-            next() % 50,
-            next(),
-            next(),
-        );
-        while text.len() + 2 < bytes {
-            text.push_str(
-                ["order ", "payment ", "accepted ", "retry ", "of ", "user "][(next() % 6) as usize],
-            );
-            text.push_str(&(next() % 10_000).to_string());
-            text.push(' ');
-        }
-        text.truncate(bytes.saturating_sub(2));
-        text + "\"}"
-    };
-    (0..512).map(event).collect()
-}
-
-/// Hands over `count` records, at `rate` if there is one, and waits for all reports.
-fn run(
-    producer: &BaseProducer<Reports>,
-    options: &Options,
-    values: &[String],
-    count: u64,
-    rate: Option<u64>,
-) {
+/// Hands over records for so many seconds, at the rate if there is one, and waits for all reports. Returns how many.
+fn run(producer: &BaseProducer<Reports>, options: &Options, values: &[&[u8]], seconds: f64) -> u64 {
     let reports = producer.context();
     let begin = reports.began.elapsed();
-    for i in 0..count {
-        let due = match rate {
+    let end = begin + Duration::from_secs_f64(seconds);
+    let mut i = 0;
+    loop {
+        let due = match options.rate {
             Some(rate) => {
-                begin + Duration::from_nanos((u128::from(i) * 1_000_000_000 / u128::from(rate)) as u64)
+                begin
+                    + Duration::from_nanos(
+                        (u128::from(i - i % options.burst) * 1_000_000_000 / u128::from(rate)) as u64,
+                    )
             }
-            None => reports.began.elapsed(),
+            // The clock is looked at once in 64 records.
+            None if i % 64 == 0 => reports.began.elapsed(),
+            None => begin,
         };
-        while let Some(early) = due.checked_sub(reports.began.elapsed()).filter(|early| !early.is_zero()) {
-            wait(producer, early);
+        if due >= end {
+            break;
         }
-        hand_over(producer, options, &values[(i % values.len() as u64) as usize], i, due);
-        if rate.is_some() || i % 64 == 0 {
+        if options.rate.is_some() {
+            while let Some(early) = due.checked_sub(reports.began.elapsed()).filter(|early| !early.is_zero())
+            {
+                wait(producer, early);
+            }
+        }
+        let due = if options.rate.is_some() { due } else { Duration::ZERO };
+        hand_over(producer, options, values[(i % values.len() as u64) as usize], i, due);
+        if i % options.burst.max(if options.rate.is_some() { 1 } else { 64 }) == 0 {
             producer.poll(Duration::ZERO);
         }
+        i += 1;
     }
     while producer.in_flight_count() > 0 {
         producer.poll(Duration::from_millis(10));
     }
+    i
 }
 
 /// Serves reports for some time. `poll` counts whole milliseconds: what is shorter is slept, or it would spin.
@@ -218,10 +212,10 @@ fn wait(producer: &BaseProducer<Reports>, time: Duration) {
     }
 }
 
-fn hand_over(producer: &BaseProducer<Reports>, options: &Options, value: &str, i: u64, due: Duration) {
+fn hand_over(producer: &BaseProducer<Reports>, options: &Options, value: &[u8], i: u64, due: Duration) {
     let key = i.to_be_bytes();
     let mut record =
-        BaseRecord::<[u8; 8], str, usize>::with_opaque_to(&options.topic, due.as_nanos() as usize);
+        BaseRecord::<[u8; 8], [u8], usize>::with_opaque_to(&options.topic, due.as_nanos() as usize);
     record = record.payload(value);
     if options.keyed {
         record = record.key(&key);
@@ -240,18 +234,4 @@ fn hand_over(producer: &BaseProducer<Reports>, options: &Options, value: &str, i
 fn figures(producer: &BaseProducer<Reports>) -> (u64, u64) {
     let reports = producer.context();
     (reports.written.load(Ordering::Relaxed), reports.failed.load(Ordering::Relaxed))
-}
-
-/// CPU time of this process, all threads, user and system.
-fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of this frame, which the call fills.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    assert_eq!(failed, 0, "every process has a clock of its CPU time");
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-/// Threads that are alive now.
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }

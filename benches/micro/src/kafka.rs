@@ -3,11 +3,17 @@
 //! Everything is of one commit of [`EVENTS`] events. Those without a key go to one partition, those with one to
 //! [`PARTITIONS`].
 use crate::Work;
+use ringmill_core::batch::store::Records;
 use ringmill_core::kafka::arena::{ArenaLimits, RecordArena};
 use ringmill_core::kafka::batch::Stamp;
 use ringmill_core::kafka::compress::{Compress, Lz4};
 use ringmill_core::kafka::partition::{Fitness, Partitioner, Spread};
 use ringmill_core::kafka::produce::{ProduceBatch, ProduceFrame, ProduceHead, TopicRef};
+use ringmill_core::kafka::producer::{
+    self, BrokerSeen, Command, Input, MetadataAnswer, PartitionSeen, TopicId, TopicSeen,
+};
+use ringmill_core::segment::header::StreamName;
+use ringmill_core::sink::kafka::{Event, HeaderRules, KafkaSink, Routing, Settings};
 use std::hint::black_box;
 
 /// Events of a commit.
@@ -72,6 +78,64 @@ pub fn record_keyed(lines: &[&[u8]]) -> Work {
         append(&mut arena, &mut partitioner, &events, true);
         arena.events() as usize
     })
+}
+
+/// A sink whose topic has [`PARTITIONS`] partitions, all led by one broker that is connected.
+fn sink(headers: HeaderRules) -> KafkaSink {
+    let settings = Settings {
+        producer: producer::Settings::new(1, 1, 1, PARTITIONS as usize, 1),
+        arena: ArenaLimits::default(),
+        spread: Spread::Sticky { bytes: 1 << 40 },
+        compress: None,
+        routing: Routing { headers, ..Routing::fixed("events") },
+        shard: 3,
+        first_sequence: NOW_MS as u64 * 1_000_000,
+    };
+    let mut sink = KafkaSink::new(settings, 0).expect("the settings are sound");
+    let seen = |number| PartitionSeen { error: 0, number, leader: 1, leader_epoch: 0 };
+    let partitions: Vec<_> = (0..PARTITIONS as i32).map(seen).collect();
+    let topics = [TopicSeen { error: 0, name: "events", id: TopicId([1; 16]), partitions: &partitions }];
+    let brokers = [BrokerSeen { id: 1, host: "broker.example", port: 9092 }];
+    let answer = MetadataAnswer { error: 0, throttle_ms: 0, brokers: &brokers, topics: &topics };
+    let producer = sink.producer_mut();
+    while let Some(input) = producer.next_command(0).map(|command| match command {
+        Command::Dial { link, .. } => Some(Input::Up { link }),
+        Command::Metadata { link, correlation, .. } => Some(Input::Metadata { link, correlation, answer }),
+        _ => None,
+    }) {
+        input.into_iter().for_each(|input| producer.handle(0, input));
+    }
+    sink
+}
+
+fn through_sink(lines: &[&[u8]], headers: HeaderRules) -> Work {
+    let (events, mut sink) = (events(lines), sink(headers));
+    let block = || vec![0; ARENA_BYTES];
+    let mut records =
+        Records::new(block(), block(), ArenaLimits { partitions: PARTITIONS, ..ArenaLimits::default() });
+    Box::new(move || {
+        records.arena.clear();
+        let stream = StreamName::DEFAULT;
+        let route = sink.route(0, &stream).expect("its broker is connected");
+        for (value, wall_ms) in events.iter().zip(NOW_MS as u64..) {
+            let value = black_box(value);
+            let event =
+                Event { stream: &stream, key: None, value, breaks: false, now_ns: 0, wall_ms, id: None };
+            sink.append(&mut records, &route, &event).expect("the arena is large enough");
+        }
+        records.arena.events() as usize
+    })
+}
+
+/// Events from a request into the arena: key, headers, partition, and the copy.
+pub fn event(lines: &[&[u8]]) -> Work {
+    through_sink(lines, HeaderRules::default())
+}
+
+/// The same with the headers that the server gives: stream and event id.
+pub fn event_headers(lines: &[&[u8]]) -> Work {
+    let named = |name: &str| Some(name.to_owned());
+    through_sink(lines, HeaderRules { stream: named("stream"), event_id: named("id"), extra: Vec::new() })
 }
 
 fn sealed(lines: &[&[u8]], keyed: bool, mut lz4: Option<Lz4>) -> Work {

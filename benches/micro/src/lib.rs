@@ -51,6 +51,8 @@ pub const STAGES: &[Stage] = &[
     Stage { name: "batch-bad", unit: "event", make: shard::batch_bad },
     Stage { name: "kafka-record", unit: "event", make: kafka::record },
     Stage { name: "kafka-record-keyed", unit: "event", make: kafka::record_keyed },
+    Stage { name: "kafka-event", unit: "event", make: kafka::event },
+    Stage { name: "kafka-event-headers", unit: "event", make: kafka::event_headers },
     Stage { name: "kafka-seal", unit: "event", make: kafka::seal_plain },
     Stage { name: "kafka-seal-keyed", unit: "event", make: kafka::seal_keyed },
     Stage { name: "kafka-seal-lz4", unit: "event", make: kafka::seal_lz4 },

@@ -6,12 +6,11 @@ mod signals;
 mod spill;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
-use crate::config::kafka::KafkaPlan;
 use crate::config::plan::{Driver, Plan, Quarantine, Sink};
 use crate::core::sink::Resume;
 use crate::log;
 use crate::replay;
-use crate::shard::{self, Assignment, Handle, Running, kafka::Setup, listen::Listening};
+use crate::shard::{self, Assignment, Beyond, Handle, Running, listen::Listening};
 use crate::sink::keeper::{Keeper, Options};
 use crate::sink::store::Store;
 use crate::sink::volume::{DirLock, FsVolume};
@@ -44,17 +43,17 @@ fn serve(plan: &Plan) -> Result<(), String> {
     let admin = plan.admin.map(|address| admin::bind(&address.to_string())).transpose();
     let admin = admin.map_err(|error| error.to_string())?;
     let store = open_store(plan)?;
-    let kafka = kafka_setup(plan)?;
+    let beyond = beyond(plan)?;
     log_placement(plan);
 
     let handles: Arc<OnceLock<Vec<Handle>>> = Arc::default();
-    let replayer = spill::start(plan, store.as_ref(), kafka.as_ref(), handles.clone())?;
+    let replayer = spill::start(plan, store.as_ref(), beyond.as_ref(), handles.clone())?;
     let (resumes, volumes, _lock) = take_apart(store);
     let keeper = volumes.map(|volumes| start_keeper(plan, volumes, handles.clone())).transpose()?;
     let Listening { shards: listeners, http, lines, paths } = listening;
     let wake = Wake::new();
-    let shards =
-        start_shards(plan, listeners, (&resumes, kafka.as_ref(), replayer.as_ref()), keeper.as_ref(), &wake)?;
+    let outside = (&*resumes, beyond.as_ref(), replayer.as_ref());
+    let shards = start_shards(plan, listeners, outside, keeper.as_ref(), &wake)?;
     let ways: Vec<Handle> = shards.iter().map(|shard| shard.handle.clone()).collect();
     let _ = handles.set(ways.clone());
     let admin = admin.map(|bound| start_admin(plan, bound, &ways, replayer.as_ref())).transpose()?;
@@ -92,11 +91,17 @@ fn open_store(plan: &Plan) -> Result<Option<Store>, String> {
     Ok(Some(store))
 }
 
-/// What the shards need to reach Kafka, if that is where events go. Nothing is reached yet: whether brokers are
-/// there is for the shards to find out, again and again.
-fn kafka_setup(plan: &Plan) -> Result<Option<Setup>, String> {
-    match (&plan.sink, &plan.kafka) {
-        (Sink::Kafka(address), Some(kafka)) => Setup::new(address, kafka).map(Some),
+/// What the shards need to reach whoever else takes the events. Nothing is reached yet: whether anybody is there is
+/// for the shards to find out, again and again.
+fn beyond(plan: &Plan) -> Result<Option<Beyond>, String> {
+    match (&plan.sink, &plan.kafka, &plan.http) {
+        (Sink::Kafka(address), Some(kafka), _) => {
+            shard::kafka::Setup::new(address, kafka).map(|setup| Some(Beyond::Kafka(setup)))
+        }
+        (Sink::Http(address), _, Some(http)) => {
+            let setup = shard::http::Setup::new(address, http, plan.limits.arena_bytes as usize)?;
+            Ok(Some(Beyond::Http(setup)))
+        }
         _ => Ok(None),
     }
 }
@@ -161,7 +166,7 @@ fn start_keeper(
 fn start_shards(
     plan: &Plan,
     listeners: Vec<Vec<shard::driver::Listener>>,
-    (resumes, kafka, replayer): (&[Resume], Option<&Setup>, Option<&replay::Handle>),
+    (resumes, beyond, replayer): (&[Resume], Option<&Beyond>, Option<&replay::Handle>),
     keeper: Option<&Keeper>,
     wake: &Wake,
 ) -> Result<Vec<Running>, String> {
@@ -175,7 +180,7 @@ fn start_shards(
             listeners,
             resume: resume.filter(|_| plan.segments_dir().is_some()),
             quarantine_first: resume.filter(|_| keeps).map(|resume| resume.next_quarantine),
-            kafka: kafka.cloned(),
+            beyond: beyond.cloned(),
             spill: spills.get(number).cloned(),
             requests: keeper.map(Keeper::requests),
         };
@@ -226,7 +231,7 @@ fn start_admin(
         ("listen".into(), Plan::join(&plan.listen)),
     ]);
     config.extend(plan.spill.iter().map(|spill| ("spill".into(), spill.to_string())));
-    config.extend(plan.kafka.iter().flat_map(KafkaPlan::rows).map(|(name, text)| (name.into(), text)));
+    config.extend(plan.sink_rows().into_iter().map(|(name, text)| (name.into(), text)));
     let facts = Facts {
         version: env!("CARGO_PKG_VERSION").into(),
         config,
@@ -240,7 +245,8 @@ fn start_admin(
 /// Waits for every sink to take events, so that the first request after the ready line finds it so.
 fn wait_until_ready(plan: &Plan, ways: &[Handle]) {
     let started = Instant::now();
-    let wait = if plan.kafka.is_some() { BROKERS_WAIT } else { READY_WAIT };
+    let beyond = plan.kafka.is_some() || plan.http.is_some();
+    let wait = if beyond { BROKERS_WAIT } else { READY_WAIT };
     for handle in ways {
         let mut why = "it does not answer";
         while started.elapsed() < wait {

@@ -5,7 +5,7 @@ use crate::core::engine::Waiting;
 use crate::log;
 use crate::replay::{self, Follow, Hosting, Notice, Progress, Start, Target};
 use crate::shard::driver::Kind;
-use crate::shard::{Handle, kafka::Setup, spill};
+use crate::shard::{Beyond, Handle, spill};
 use crate::sink::store::Store;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -21,10 +21,12 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(2);
 pub fn start(
     plan: &Plan,
     store: Option<&Store>,
-    kafka: Option<&Setup>,
+    beyond: Option<&Beyond>,
     handles: Arc<OnceLock<Vec<Handle>>>,
 ) -> Result<Option<replay::Handle>, String> {
-    let (Some(spill), Some(store), Some(kafka)) = (&plan.spill, store, kafka) else { return Ok(None) };
+    let (Some(spill), Some(store), Some(Beyond::Kafka(kafka))) = (&plan.spill, store, beyond) else {
+        return Ok(None);
+    };
     let shards = store.shards.iter().chain(&store.idle).map(|open| Start {
         shard: open.shard,
         segment: open.resume.next_segment.saturating_sub(1),

@@ -1,9 +1,12 @@
 //! What became of each event of a commit of which not all was written.
 //!
-//! A commit for Kafka is a set of batches, each with an outcome of its own. Nothing is kept of those that were
+//! A commit for Kafka or an HTTP target is a set of batches, each with an outcome of its own. Nothing is kept of those that were
 //! written; of the others each event has one byte, the number of a failure in a short list. Both are reserved at
 //! start and touched only by failures.
+use crate::json::Reason as Flaw;
 use crate::kafka::producer::{PartitionIndex, Reason};
+use crate::sink::http::{self, Why};
+use crate::sink::kafka;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -14,8 +17,27 @@ pub enum Fate {
     NotWritten,
     /// Nobody knows.
     PossiblyWritten,
-    /// Kafka refuses this very event, and would again.
+    /// The target refuses this very event, and would again.
     Refused,
+}
+
+/// Where some events should have gone, and why they did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// To a partition.
+    Kafka(PartitionIndex, Reason),
+    /// To an HTTP target.
+    Http(Why),
+}
+
+impl Cause {
+    /// What a list of errors says of events that were refused for it.
+    pub(crate) fn flaw(self) -> Flaw {
+        match self {
+            Cause::Kafka(_, reason) => kafka::flaw(reason),
+            Cause::Http(why) => http::flaw(why),
+        }
+    }
 }
 
 /// Why some events failed.
@@ -23,10 +45,8 @@ pub enum Fate {
 pub struct Failure {
     /// How.
     pub fate: Fate,
-    /// Where they should have gone.
-    pub partition: PartitionIndex,
-    /// Why.
-    pub reason: Reason,
+    /// Where and why.
+    pub cause: Cause,
 }
 
 /// Failures told apart in one commit; of later ones events go with the last of the same fate, or of another.
@@ -83,8 +103,14 @@ pub struct Fates {
 impl Fates {
     /// For commits of up to so many events: one byte each.
     pub fn with_capacity(events_max: usize) -> Fates {
-        let (of, failures) = (Vec::with_capacity(events_max), Vec::with_capacity(FAILURES_MAX));
+        let failures = if events_max > 0 { FAILURES_MAX } else { 0 };
+        let (of, failures) = (Vec::with_capacity(events_max), Vec::with_capacity(failures));
         Fates { of, failures, events_max }
+    }
+
+    /// Whether it was made for any events at all.
+    pub fn has_room(&self) -> bool {
+        self.events_max > 0
     }
 
     /// Nothing failed.
@@ -158,11 +184,11 @@ impl Fates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::producer::Why;
+    use crate::kafka::producer;
 
     fn failure(fate: Fate, partition: u32) -> Failure {
-        let reason = Reason { why: Why::Deadline, code: 7 };
-        Failure { fate, partition: PartitionIndex(partition), reason }
+        let reason = Reason { why: producer::Why::Deadline, code: 7 };
+        Failure { fate, cause: Cause::Kafka(PartitionIndex(partition), reason) }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName
 use crate::segment::key::RunKey;
 use alloc::vec::Vec;
 use core::ops::Range;
+use fate::Fates;
 
 /// Most runs (changes of stream) in one batch; reserved at start, 112 bytes each.
 pub const RUNS_MAX: usize = 4096;
@@ -46,6 +47,26 @@ pub struct Run {
 }
 
 impl Run {
+    /// The stream of its events.
+    pub fn stream(&self) -> &StreamName {
+        &self.stream
+    }
+
+    /// Where its lines lie in the batch.
+    pub fn lines(&self) -> Range<usize> {
+        self.at + HEADER_BYTES..self.end
+    }
+
+    /// Index in the batch of its first event.
+    pub fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// How many events it has.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
     /// SHA-256 of the run's header, once sealed.
     pub fn hash(&self) -> &Hash {
         &self.hash
@@ -85,13 +106,50 @@ pub struct Batch<M> {
     runs: Vec<Run>,
     events: u32,
     opened_ns: u64,
+    /// What became of its events, where they do not all come to the same.
+    fates: Fates,
 }
+
+/// Fewest bytes of an event: `{}` and its line end.
+const EVENT_BYTES_MIN: usize = 3;
 
 impl<M: Memory> Batch<M> {
     /// An empty batch over `arena`, whose length is a multiple of the block.
     pub fn new(arena: M) -> Batch<M> {
+        Batch::with_fates(arena, 0)
+    }
+
+    /// The same for events that may come to different ends: a byte for each that the arena can hold is reserved,
+    /// and touched only when something fails.
+    pub fn in_parts(arena: M) -> Batch<M> {
+        let events_max = Batch::<M>::events_max(arena.bytes().len());
+        Batch::with_fates(arena, events_max)
+    }
+
+    /// Events that an arena of so many bytes can hold.
+    pub const fn events_max(arena_bytes: usize) -> usize {
+        arena_bytes / EVENT_BYTES_MIN
+    }
+
+    fn with_fates(arena: M, events_max: usize) -> Batch<M> {
         assert!(arena.bytes().len().is_multiple_of(BLOCK_BYTES), "an arena is whole blocks");
-        Batch { arena, len: 0, runs: Vec::with_capacity(RUNS_MAX), events: 0, opened_ns: 0 }
+        let (runs, fates) = (Vec::with_capacity(RUNS_MAX), Fates::with_capacity(events_max));
+        Batch { arena, len: 0, runs, events: 0, opened_ns: 0, fates }
+    }
+
+    /// What became of its events.
+    pub fn fates(&self) -> &Fates {
+        &self.fates
+    }
+
+    /// What became of its events, to be noted.
+    pub fn fates_mut(&mut self) -> &mut Fates {
+        &mut self.fates
+    }
+
+    /// Its runs, in the order of their events.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
     }
 
     /// Events in it.
@@ -157,6 +215,7 @@ impl<M: Memory> Batch<M> {
     ///
     /// # Errors
     /// There is no room for it.
+    #[inline]
     pub fn append(
         &mut self,
         stream: &StreamName,
@@ -164,7 +223,7 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
-        self.append_keyed(stream, None, event, breaks, now_ns)
+        self.append_as(stream, None, &[], event, breaks, now_ns)
     }
 
     /// The same for an event with a key, which must fit into its header: see [`RunKey::fits`].
@@ -180,9 +239,39 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
+        self.append_as(stream, key, &[], event, breaks, now_ns)
+    }
+
+    /// The same for an event behind `lead`, which ends in a line end of its own.
+    ///
+    /// # Errors
+    /// There is no room for both.
+    #[inline]
+    pub fn append_behind(
+        &mut self,
+        lead: &[u8],
+        stream: &StreamName,
+        event: &[u8],
+        breaks: bool,
+        now_ns: u64,
+    ) -> Result<(), Full> {
+        self.append_as(stream, None, lead, event, breaks, now_ns)
+    }
+
+    #[inline]
+    fn append_as(
+        &mut self,
+        stream: &StreamName,
+        key: Option<&[u8]>,
+        lead: &[u8],
+        event: &[u8],
+        breaks: bool,
+        now_ns: u64,
+    ) -> Result<(), Full> {
         let same = self.runs.last().is_some_and(|run| run.stream == *stream && self.key_of(run) == key);
         let header = if same { 0 } else { HEADER_BYTES };
-        if self.len + header + event.len() + 1 > self.capacity() || (!same && self.runs.len() == RUNS_MAX) {
+        let bytes = lead.len() + event.len() + 1;
+        if self.len + header + bytes > self.capacity() || (!same && self.runs.len() == RUNS_MAX) {
             return Err(Full);
         }
         if self.events == 0 {
@@ -191,14 +280,16 @@ impl<M: Memory> Batch<M> {
         if !same {
             self.begin_run(stream, key);
         }
-        let to = &mut self.arena.bytes_mut()[self.len..self.len + event.len() + 1];
+        let to = &mut self.arena.bytes_mut()[self.len..self.len + bytes];
+        let (front, to) = to.split_at_mut(lead.len());
+        front.copy_from_slice(lead);
         let (line, end) = to.split_at_mut(event.len());
         line.copy_from_slice(event);
         end[0] = b'\n';
         if breaks {
             line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
         }
-        self.len += event.len() + 1;
+        self.len += bytes;
         self.events += 1;
         if let Some(run) = self.runs.last_mut() {
             run.end = self.len;
@@ -263,6 +354,7 @@ impl<M: Memory> Batch<M> {
         self.len = 0;
         self.events = 0;
         self.runs.clear();
+        self.fates.clear();
     }
 }
 

@@ -12,6 +12,8 @@ use crate::memory::Memory;
 pub enum Layout {
     /// [`Batch`]: one event a line.
     Lines,
+    /// The same, for events that may come to different ends.
+    Parcels,
     /// [`Records`], within these limits.
     Records(ArenaLimits),
 }
@@ -89,6 +91,7 @@ impl<M: Memory> Store<M> {
     pub fn new(layout: Layout, bytes: usize, memory: &mut impl FnMut(usize) -> M) -> Store<M> {
         match layout {
             Layout::Lines => Store::Lines(Batch::new(memory(bytes))),
+            Layout::Parcels => Store::Lines(Batch::in_parts(memory(bytes))),
             Layout::Records(limits) => Store::Records(Records::new(memory(bytes), memory(bytes), limits)),
         }
     }
@@ -164,6 +167,12 @@ impl<M: Memory> Store<M> {
         either!(self, lines => Some(lines), _records => None)
     }
 
+    /// The lines, to change; `None` if it holds records.
+    #[inline]
+    pub fn lines_mut(&mut self) -> Option<&mut Batch<M>> {
+        either!(self, lines => Some(lines), _records => None)
+    }
+
     /// The records; `None` if it holds lines.
     #[inline]
     pub fn records(&self) -> Option<&Records<M>> {
@@ -174,6 +183,17 @@ impl<M: Memory> Store<M> {
     #[inline]
     pub fn records_mut(&mut self) -> Option<&mut Records<M>> {
         either!(self, _lines => None, records => Some(records))
+    }
+
+    /// What became of its events, once they were sent.
+    #[inline]
+    pub fn fates(&self) -> &Fates {
+        either!(self, lines => lines.fates(), records => &records.fates)
+    }
+
+    /// Whether each of its events may come to an end of its own.
+    pub fn is_in_parts(&self) -> bool {
+        either!(self, lines => lines.fates().has_room(), _records => true)
     }
 
     /// Empties it for the next commit.

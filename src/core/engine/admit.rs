@@ -11,7 +11,7 @@ use crate::metrics::Stage;
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
-use crate::sink::kafka::{Event, KafkaSink, Misroute, Unfit};
+use crate::sink::kafka::{Event, KafkaSink, Unfit};
 use crate::sink::{NotReady, Sink};
 use crate::wire::http1::{Action, Ingest, Repeated, Request, header};
 use core::ops::Range;
@@ -42,7 +42,7 @@ pub(super) enum NoRoom {
 const REPEATED_KEY: Reject =
     Reject::new(400, "repeated_key", "Ringmill-Key is given more than once; keep one");
 
-/// Events refused by Kafka for which a reply always has room.
+/// Events refused later for which a reply always has room.
 const LATE_LISTED: usize = 4;
 
 const NO_LEADER: Reject = Reject::new(
@@ -60,7 +60,7 @@ const NOT_REPLICATED: Reject = Reject::new(
 const TOO_LARGE_AT_ONCE: Reject = Reject::new(
     413,
     "too_large_at_once",
-    "the events of the body are more than one commit to Kafka holds: send them in several requests",
+    "the events of the body are more than one commit to the sink holds: send them in several requests",
 );
 
 struct Undo {
@@ -118,8 +118,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         manner: Manner,
     ) -> Admission {
         let listed = tally.errors.map_or(0, |list| self.errors[usize::from(list)].len());
-        // Kafka may refuse single events later; a few of them are sure to be listed.
-        let late = if self.lane() == 0 && self.sink.kafka().is_some() { LATE_LISTED } else { 0 };
+        // Single events may be refused later; a few of them are sure to be listed.
+        let late = if self.bays[self.open_bay].batch.is_in_parts() { LATE_LISTED } else { 0 };
         let reserved = REPLY_BYTES_MAX + (listed + late).min(ERRORS_MAX) * ERROR_BYTES_MAX;
         if !conn.has_reply_room(reserved) {
             self.undo(&tally);
@@ -188,7 +188,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             Some(at) => (&mut spill[at], own[0].batch.records()),
         };
         let has_room = bay.batch.has_room(body.len() + 1);
-        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room) || !admits {
+        if !(config.policy.admits(bay.batch.len(), body.len()) && has_room && admits) {
             return Err(if has_room { NoRoom::Later } else { bay.no_room() });
         }
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
@@ -320,7 +320,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             return self.ready().err();
         }
         let now_ns = self.now_ns;
-        let kafka = self.sink.kafka_mut()?;
+        let remote = self.sink.remote_mut::<M>()?;
         let name = match (&conn.held, &conn.carry) {
             (
                 Some(Request { action: Action::Ingest(Ingest { stream: Some(range), .. }), .. }),
@@ -328,10 +328,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             ) => carry.bytes().get(range.clone()).and_then(StreamName::new),
             _ => None,
         };
-        match kafka.route(now_ns, &name.unwrap_or(StreamName::DEFAULT)) {
-            Err(Misroute::NotReady(why)) => Some(why),
-            _ => None,
-        }
+        remote.why_not(now_ns, &name.unwrap_or(StreamName::DEFAULT))
     }
 
     /// Sheds the request at the head of a connection that waited too long for room.

@@ -7,10 +7,10 @@ use crate::memory::Memory;
 use crate::sink::quarantine::Refused;
 use alloc::vec::Vec;
 
-/// Runs of lines in one commit for Kafka, over all connections; more wait for the next commit. 32 bytes each.
+/// Runs of lines in one commit that goes out in parts, over all connections; more wait for the next commit. 32 bytes each.
 pub(super) const SPANS_MAX: usize = 4096;
 
-/// Events of one connection's lines that lie next to each other in a commit for Kafka.
+/// Events of one connection's lines that lie next to each other in such a commit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub conn: ConnId,
@@ -47,15 +47,17 @@ impl<M: Memory> Bay<M> {
         connections_max: usize,
         memory: &mut impl FnMut(usize) -> M,
     ) -> Bay<M> {
+        let batch = Store::new(layout, arena_bytes, memory);
+        let spans = if batch.is_in_parts() { SPANS_MAX } else { 0 };
         Bay {
-            batch: Store::new(layout, arena_bytes, memory),
+            batch,
             refused: Refused::new(memory(refused_bytes)),
             kept: 0,
             waiters: Vec::with_capacity(connections_max),
             wants: Ack::Accepted,
             wants_written: false,
             requests: 0,
-            spans: Vec::with_capacity(if matches!(layout, Layout::Records(_)) { SPANS_MAX } else { 0 }),
+            spans: Vec::with_capacity(spans),
             replays: false,
         }
     }
@@ -73,11 +75,12 @@ impl<M: Memory> Bay<M> {
         self.replays = false;
     }
 
-    /// Why a body did not fit: an empty batch of records that does not hold it never will.
+    /// Why a body did not fit: an empty batch that does not hold it, though it holds any body of plain lines, never
+    /// will.
     pub fn no_room(&self) -> NoRoom {
-        match self.batch.records() {
-            Some(records) if records.arena.is_empty() => NoRoom::Never,
-            _ => NoRoom::Later,
+        match self.batch.is_in_parts() && self.batch.is_empty() {
+            true => NoRoom::Never,
+            false => NoRoom::Later,
         }
     }
 }

@@ -100,6 +100,7 @@ pub struct Io<'a> {
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Next write to submit. Seals the open batch when nothing is in flight and the policy says so.
     pub fn next_io(&mut self) -> Option<Io<'_>> {
+        self.hub.work_ahead();
         let lane = self.hub.lane();
         if self.hub.flights[lane].is_none() {
             self.hub.start_commit();
@@ -241,6 +242,16 @@ fn send<M: Memory, K: Sink>(sink: &mut K, records: &mut Records<M>, now_ns: u64)
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn bay_is_empty(&self) -> bool {
         self.bays[self.open_bay].is_empty()
+    }
+
+    /// Every request in the open bay is booked here: a part of what sealing it takes can be done now, while its bytes
+    /// are in the cache and nobody waits.
+    #[inline]
+    fn work_ahead(&mut self) {
+        let records = self.bays[self.open_bay].batch.records_mut();
+        if let (Some(records), Some(kafka)) = (records, self.sink.kafka_mut()) {
+            kafka.work_ahead(records);
+        }
     }
 
     /// Nothing is in flight and nothing waits to be.

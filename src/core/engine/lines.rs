@@ -122,8 +122,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let ticket = self.book(conn, id, tally, self.usual_level());
         conn.lines += lines;
         let taken = tally.accepted + tally.rejected;
-        let parts = self.lane() == 0 && self.sink.kafka().is_some();
-        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && parts {
+        let in_parts = self.bays[self.open_bay].batch.is_in_parts();
+        if ticket != 0 && tally.accepted > 0 && self.config.lines_replies && in_parts {
             let line = (lines == u64::from(tally.accepted)).then_some(conn.lines - lines + 1);
             let span = Span { conn: id, first: tally.first, events: tally.accepted, line };
             self.bays[self.open_bay].spans.push(span);

@@ -6,7 +6,8 @@
 //!   [`Engine::sent`], [`Engine::released`], [`Engine::io_done`], [`Engine::mail`], [`Engine::tick`];
 //! * what to do now, asked until `None`: [`Engine::next_action`], [`Engine::next_io`],
 //!   [`Engine::next_request`], [`Engine::next_send`];
-//! * for a Kafka sink, between the two: [`Engine::upstream`], [`Engine::poll_upstream`];
+//! * for a sink beyond this process, between the two: [`Engine::upstream`] (Kafka) or [`Engine::courier`] (HTTP),
+//!   [`Engine::poll_upstream`];
 //! * instead of connections, for what segments hold: [`Engine::replay`], [`Engine::take_replayed`];
 //! * when to come back: [`Engine::run`] (now, if true), [`Engine::deadline_ns`].
 //!
@@ -44,7 +45,7 @@ use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
-use crate::sink::{FileKind, Mail, NotReady, Request, Sink, files::Files};
+use crate::sink::{FileKind, Mail, NotReady, Remote, Request, Sink, files::Files};
 use admit::NoRoom;
 use alloc::vec::Vec;
 use bay::Bay;
@@ -55,7 +56,7 @@ use outbox::OUTBOX_BYTES;
 pub use crate::reply::ERRORS_MAX;
 pub use commit::{Io, IoStep};
 pub use spill::{Mode, Spilled, Waiting};
-pub use upstream::Upstream;
+pub use upstream::{Courier, Upstream};
 
 /// A slot in the table of connections.
 pub type ConnId = u32;
@@ -168,7 +169,7 @@ struct Hub<M, C, S, K> {
     actions: alloc::collections::VecDeque<(ConnId, Action)>,
     draining: bool,
     drain_since_ns: u64,
-    /// The Kafka sink could be written to when it was last looked at.
+    /// A sink beyond this process could be written to when it was last looked at.
     upstream_ready: bool,
     /// What it knew of topics then.
     upstream_version: u64,
@@ -415,8 +416,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             self.hub.drain_since_ns = self.hub.now_ns;
             self.hub.next_scan_ns = self.hub.now_ns;
             self.hub.stay_as_it_is();
-            if let Some(kafka) = self.hub.sink.kafka_mut() {
-                kafka.drain();
+            if let Some(remote) = self.hub.sink.remote_mut::<M>() {
+                remote.drain();
             }
         }
     }
@@ -425,7 +426,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     pub fn is_drained(&self) -> bool {
         let hub = &self.hub;
         let settled = hub.rests();
-        let sink = hub.sink.kafka().is_none_or(|kafka| kafka.producer().is_drained());
+        let sink = hub.sink.remote::<M>().is_none_or(Remote::is_drained);
         hub.draining && self.free.len() == self.conns.len() && settled && sink
     }
 
@@ -454,6 +455,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.commits_in_flight = hub.flights.iter().flatten().count() as u64;
         if let Some(kafka) = hub.sink.kafka() {
             hub.metrics.kafka.read(kafka);
+        }
+        if let Some(http) = hub.sink.http() {
+            hub.metrics.http.read(http);
         }
         hub.read_spill();
         &hub.metrics

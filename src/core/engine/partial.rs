@@ -1,35 +1,24 @@
 //! Replies to those of whose events not all were written: to each what is true of its own.
 //!
-//! Only commits to Kafka can be written in part. A request with an event that is missing, or may be, fails as a
-//! whole: 503, and how many came how far. One with events that Kafka refuses for what they are succeeds without
+//! Only commits that go to somebody else in parts can be written in part. A request with an event that is missing, or may be, fails as a
+//! whole: 503, and how many came how far. One with events that are refused for what they are succeeds without
 //! them, as if they had been refused on arrival.
 use super::conn::{Conn, ErrorList, Pending, Taken, What};
 use super::settle::Settled;
 use super::{ConnId, Hub};
 use crate::batch::fate::{Failure, Fate, Fates, Sum};
-use crate::json::{Reason as Flaw, Scanner};
-use crate::kafka::producer::{Reason, Why};
+use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX, Trouble, Undelivered};
 use crate::sink::Sink;
 use core::ops::Range;
 
-/// What a reply's list of errors says of a refusal by Kafka.
-pub(super) fn flaw(reason: Reason) -> Flaw {
-    match (reason.why, reason.code) {
-        (Why::TooLarge, _) => Flaw::KAFKA_TOO_LARGE,
-        (_, 32) => Flaw::KAFKA_INVALID_TIMESTAMP,
-        (Why::BadRecord, _) => Flaw::KAFKA_INVALID_RECORD,
-        _ => Flaw::KAFKA_REFUSED,
-    }
-}
-
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// The fates of the commit that is being settled, if any of its events failed and `pending` waited for it.
     fn fates(&self, pending: &Pending, settled: Option<&Settled>) -> Option<&Fates> {
         let settled = settled.filter(|_| pending.ticket != 0)?;
-        let records = self.bays[settled.bay].batch.records()?;
-        (!records.fates.is_empty()).then_some(&records.fates)
+        let fates = self.bays[settled.bay].batch.fates();
+        (!fates.is_empty()).then_some(fates)
     }
 
     /// What became of a request's events, if any of them failed.
@@ -70,8 +59,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let written = taken.accepted - sum.not_written - sum.possibly_written - sum.refused;
             let manner = Manner { retry_after_s: self.retry_after_s(), ..taken.manner };
             let Hub { composer, sink, .. } = self;
-            let Some(kafka) = sink.kafka() else { return 503 };
-            let undelivered = undelivered(kafka.producer(), &failure, sum, written);
+            let Some(undelivered) = undelivered::<M>(sink, &failure, sum, written) else { return 503 };
             return composer.undelivered(&mut conn.outbox, &undelivered, manner);
         }
         let room = conn.outbox.free().saturating_sub(conn.reserved + REPLY_BYTES_MAX) / ERROR_BYTES_MAX;
@@ -88,23 +76,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         status
     }
 
-    /// Adds a request's events that Kafka refused to its errors, as far as there is room and the place of each
+    /// Adds a request's events that the other side refused to its errors, as far as there is room and the place of each
     /// in the body can be told.
     fn list_refused(&mut self, list: ErrorList, taken: &Taken, settled: &Settled, room: usize) {
-        let Some(records) = self.bays[settled.bay].batch.records() else { return };
+        let fates = self.bays[settled.bay].batch.fates();
         let errors = &mut self.errors[usize::from(list)];
         let known = errors.len();
         if known < taken.rejected as usize {
             return;
         }
         for at in 0..taken.accepted {
-            let Some(failure) = records.fates.of(taken.first + at) else { continue };
+            let Some(failure) = fates.of(taken.first + at) else { continue };
             if errors.len() >= room {
                 break;
             }
             // Those refused on arrival stand in order and count along.
             let index = errors[..known].iter().fold(at, |at, error| at + u32::from(error.index <= at));
-            errors.push(ErrorRecord { index, offset: ErrorRecord::NOWHERE, reason: flaw(failure.reason) });
+            errors.push(ErrorRecord { index, offset: ErrorRecord::NOWHERE, reason: failure.cause.flaw() });
         }
         errors.sort_unstable_by_key(|error| error.index);
     }
@@ -129,14 +117,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             spans.map(|span| span.events).sum()
         });
         let failure = sum.gravest.filter(|failure| failure.fate != Fate::Refused);
-        match (failure, sink.kafka()) {
-            (Some(failure), Some(kafka)) => {
-                let written = events - sum.not_written - sum.possibly_written - sum.refused;
-                let undelivered = undelivered(kafka.producer(), &failure, sum, written);
+        let written = events - sum.not_written - sum.possibly_written - sum.refused;
+        match failure.and_then(|failure| undelivered::<M>(sink, &failure, sum, written)) {
+            Some(undelivered) => {
                 let trouble = Trouble::Undelivered(&undelivered);
                 composer.lines(&mut conn.outbox, Err(trouble), through, listed);
             }
-            _ => composer.lines(&mut conn.outbox, Ok(pending.level), through, listed),
+            None => composer.lines(&mut conn.outbox, Ok(pending.level), through, listed),
         }
         if errors.is_none() {
             self.give_back_list(list);
@@ -145,11 +132,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     fn list_refused_lines(&mut self, list: ErrorList, id: ConnId, settled: &Settled) {
         let bay = &self.bays[settled.bay];
-        let Some(records) = bay.batch.records() else { return };
+        let fates = bay.batch.fates();
         let errors = &mut self.errors[usize::from(list)];
         for span in bay.spans.iter().filter(|span| span.conn == id) {
             for at in 0..span.events {
-                let failure = records.fates.of(span.first + at);
+                let failure = fates.of(span.first + at);
                 let Some(failure) = failure.filter(|failure| failure.fate == Fate::Refused) else { continue };
                 if errors.len() == ERRORS_MAX {
                     return;
@@ -158,26 +145,25 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 errors.push(ErrorRecord {
                     index,
                     offset: ErrorRecord::NOWHERE,
-                    reason: flaw(failure.reason),
+                    reason: failure.cause.flaw(),
                 });
             }
         }
     }
 }
 
-fn undelivered<'a>(
-    producer: &'a crate::kafka::producer::Producer,
+fn undelivered<'a, M: Memory + 'a>(
+    sink: &'a impl Sink,
     failure: &Failure,
     sum: &Sum,
     written: u32,
-) -> Undelivered<'a> {
-    let (topic, partition) = producer.locate(failure.partition);
-    Undelivered {
+) -> Option<Undelivered<'a>> {
+    let remote = sink.remote::<M>()?;
+    Some(Undelivered {
         written,
         not_written: sum.not_written,
         possibly_written: sum.possibly_written,
-        topic: producer.topic(topic).0,
-        partition,
-        reason: failure.reason,
-    }
+        name: remote.name(),
+        place: remote.place(failure.cause)?,
+    })
 }

@@ -17,7 +17,7 @@ use crate::memory::{Clock, Memory};
 use crate::reject::Reject;
 use crate::segment::header::StreamName;
 use crate::sink::kafka::{Event, KafkaSink, Misroute, Unfit};
-use crate::sink::{NotReady, Sink};
+use crate::sink::{NotReady, Place, Sink};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -119,17 +119,22 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Gives up at once whatever has no outcome yet: it counts as not, or as possibly, written.
     pub fn give_up_replay(&mut self) {
         let now_ns = self.hub.now_ns;
-        if let Some(kafka) = self.hub.sink.kafka_mut() {
-            kafka.cut_short(now_ns);
+        if let Some(remote) = self.hub.sink.remote_mut::<M>() {
+            remote.cut_short(now_ns);
         }
         self.poll_upstream();
     }
 
     /// A failure in words: where, and why.
     pub fn explain(&self, failure: &Failure) -> String {
-        let Some(kafka) = self.hub.sink.kafka() else { return String::from("the sink failed") };
-        let (topic, partition) = kafka.producer().locate(failure.partition);
-        format!("topic {}, partition {partition}: {}", kafka.producer().topic(topic).0, failure.reason)
+        let remote = self.hub.sink.remote::<M>();
+        match remote.and_then(|remote| Some((remote.name(), remote.place(failure.cause)?))) {
+            Some((_, Place::Kafka(topic, partition, reason))) => {
+                format!("topic {topic}, partition {partition}: {reason}")
+            }
+            Some((name, Place::Http(why))) => format!("{name}: {why}"),
+            None => String::from("the sink failed"),
+        }
     }
 
     /// Whether the event of this failure would meet it again whenever it is sent.

@@ -137,7 +137,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn failure(&self, settled: Option<&Settled>) -> Reject {
         match settled {
             Some(Settled { no_space: true, .. }) => Reject::new(507, "no_space", NotReady::NoSpace.reason()),
-            _ if self.sink.kafka().is_some() && settled.is_none_or(|settled| settled.bay < 2) => {
+            _ if self.sink.remote::<M>().is_some() && settled.is_none_or(|settled| settled.bay < 2) => {
                 self.upstream_failure()
             }
             _ => {
@@ -147,11 +147,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 
-    /// Events that never left for Kafka: it could not be reached.
+    /// Events that never left: nobody could be reached.
     pub(super) fn upstream_failure(&self) -> Reject {
         let why = self.sink.ready().err();
         let reason = why.map_or(
-            "Kafka could not be reached for too long and nothing is written: send again",
+            "nobody could be reached for too long and nothing is written: send again",
             NotReady::reason,
         );
         Reject::new(503, "not_ready", reason)

@@ -92,6 +92,8 @@ pub(super) struct State {
     after_ns: u64,
     /// Since when the sink has taken nothing.
     away_since_ns: Option<u64>,
+    /// That was long ago enough when it was last looked at.
+    suspected: bool,
     /// Since when the mode is what it is.
     since_ns: u64,
     /// No attempt to return before.
@@ -117,6 +119,7 @@ impl State {
             level: level.min(Ack::Durable),
             after_ns: spill.after_ns,
             away_since_ns: Some(now_ns),
+            suspected: false,
             since_ns: now_ns,
             rests_until_ns: 0,
             through: spill.through,
@@ -168,8 +171,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         let Some(mode) = hub.spill.as_ref().map(|spill| spill.mode).filter(|_| !hub.draining) else { return };
         match mode {
+            // Twice, for a wake that comes late brings what was heard meanwhile.
             Mode::Direct => {
-                if hub.is_away() {
+                let away = hub.is_away();
+                let suspected =
+                    hub.spill.as_mut().map(|spill| core::mem::replace(&mut spill.suspected, away));
+                if away && suspected == Some(true) {
                     self.begin_spilling();
                 }
             }
@@ -191,7 +198,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         hub.stuck_since_ns = None;
         hub.enter(Mode::Spilling);
         if let Some(spill) = &mut hub.spill {
-            spill.since_ms = hub.wall_ms;
+            (spill.since_ms, spill.suspected) = (hub.wall_ms, false);
             spill.begun += 1;
         }
         if !hub.bays[stranded].is_empty() {

@@ -5,7 +5,7 @@ use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Timeout;
 use crate::reject::Reject;
-use crate::sink::Sink;
+use crate::sink::{Remote, Sink};
 
 /// How often the connections are looked through. A table of a thousand costs some microseconds; a deadline
 /// is met to a quarter of a second.
@@ -47,7 +47,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             .then(|| hub.bays[hub.open_bay].batch.opened_ns() + hub.config.policy.linger_ns);
         let busy = hub.metrics.gauges.connections > 0 || hub.draining || lingers;
         let scan = busy.then_some(hub.next_scan_ns);
-        let upstream = hub.sink.kafka().and_then(|kafka| kafka.producer().deadline_ns());
+        let upstream = hub.sink.remote::<M>().and_then(Remote::deadline_ns);
         [seal, scan, upstream, hub.spill_deadline_ns()].into_iter().flatten().min()
     }
 

@@ -1,27 +1,26 @@
-//! The Kafka side of a shard: what the edge moves, and what its batches' outcomes make of a commit.
+//! Commits that go to somebody else in parts: what the edges of such sinks move, and what the parts' outcomes make of
+//! a commit.
 //!
-//! On each wake, behind `tick`, the edge tells [`Upstream::producer`] what its links brought (`handle`) and calls
+//! What all of them have in common goes through [`Remote`]. An HTTP target's edge moves a [`Courier`]. Kafka's: on
+//! each wake, behind `tick`, the edge tells [`Upstream::producer`] what its links brought (`handle`) and calls
 //! [`Engine::poll_upstream`]; behind `next_io`, which seals, it takes the producer's commands until there is none.
 //! For a `Produce` command it calls [`Upstream::freeze`] for each slot, then frames the request around
 //! [`Engine::upstream_batch`]. Bytes stay in place from `freeze` on as long as the commit is in flight; while the
 //! kernel reads them (also on a link that was given up) the edge holds the commit with [`Upstream::pin`], for
 //! outcomes do not wait for sends.
-use super::bay::Bay;
-use super::partial::flaw;
 use super::settle::Settled;
 use super::timers::DRAIN_NS_MAX;
 use super::{Engine, Hub};
 use crate::ack::Ack;
-use crate::batch::fate::Sum;
+use crate::batch::Batch;
 use crate::batch::ledger::{Standing, Ticket};
-use crate::batch::store::Records;
 use crate::json::{Reason as Flaw, Scanner};
 use crate::kafka::arena::{RecordArena, Slot};
 use crate::kafka::producer::Producer;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
-use crate::sink::Sink;
-use crate::sink::kafka::{KafkaSink, Returned};
+use crate::sink::http::HttpSink;
+use crate::sink::{Remote, Sink};
 
 /// How long before the end of a drain the last batches are given up, so that their senders still hear of it.
 const CUT_SHORT_NS: u64 = 1_000_000_000;
@@ -35,6 +34,18 @@ pub struct Upstream<'a, M> {
     /// The engine's time: that of its last `tick`.
     pub now_ns: u64,
     pins: Option<&'a mut u32>,
+}
+
+/// An HTTP sink's moving parts.
+pub struct Courier<'a, M> {
+    /// Whose turn it is, and what answers mean. Its outcomes are the engine's to take.
+    pub sink: &'a mut HttpSink,
+    /// The lines of the commit in flight.
+    pub lines: Option<&'a Batch<M>>,
+    /// The engine's time: that of its last `tick`.
+    pub now_ns: u64,
+    /// Unix time in milliseconds.
+    pub wall_ms: u64,
 }
 
 impl<M: Memory> Upstream<'_, M> {
@@ -89,12 +100,42 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         self.hub.bays[flight.bay].batch.records().map(|records| records.arena.batch_bytes(slot))
     }
 
-    /// Has the producer look at the time.
+    /// What is to be moved when the sink is an HTTP target; `None` for every other.
+    pub fn courier(&mut self) -> Option<Courier<'_, M>> {
+        let hub = &mut self.hub;
+        let lines = hub.flights[0].as_ref().filter(|flight| flight.sent);
+        let lines = lines.and_then(|flight| hub.bays[flight.bay].batch.lines());
+        let (now_ns, wall_ms) = (hub.now_ns, hub.wall_ms);
+        hub.sink.http_mut().map(|sink| Courier { sink, lines, now_ns, wall_ms })
+    }
+
+    /// The same to look at: the sink, and the lines of the commit that is with its target.
+    pub fn shipment(&self) -> Option<(&HttpSink, Option<&Batch<M>>)> {
+        let flight = self.hub.flights[0].as_ref().filter(|flight| flight.sent);
+        let lines = flight.and_then(|flight| self.hub.bays[flight.bay].batch.lines());
+        self.hub.sink.http().map(|sink| (sink, lines))
+    }
+
+    /// Holds the commit in flight for the kernel, which was given bytes of it: they stay where they are until
+    /// [`Engine::unpin`].
+    pub fn pin(&mut self) {
+        if let Some(flight) = &mut self.hub.flights[0] {
+            flight.pins += 1;
+        }
+    }
+
+    /// The kernel is done with what one `pin` was for. Call [`Engine::poll_upstream`] afterwards.
+    pub fn unpin(&mut self) {
+        if let Some(flight) = &mut self.hub.flights[0] {
+            debug_assert!(flight.pins > 0, "as many as pins");
+            flight.pins = flight.pins.saturating_sub(1);
+        }
+    }
+
+    /// Has the sink look at the time.
     pub(super) fn tick_upstream(&mut self) {
         let now_ns = self.hub.now_ns;
-        let Some(kafka) = self.hub.sink.kafka_mut() else { return };
-        if kafka.producer().deadline_ns().is_some_and(|due_ns| due_ns <= now_ns) {
-            kafka.producer_mut().tick(now_ns);
+        if self.hub.sink.remote_mut::<M>().is_some_and(|remote| remote.tick(now_ns)) {
             self.poll_upstream();
         }
     }
@@ -105,20 +146,20 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         let (now_ns, draining, since_ns) = (hub.now_ns, hub.draining, hub.drain_since_ns);
         let rests = hub.rests();
-        let Some(kafka) = hub.sink.kafka_mut() else { return };
+        let Some(remote) = hub.sink.remote_mut::<M>() else { return };
         // A topic that becomes writable does not always show in what is cheap to watch.
         hub.freed |= !hub.blocked.is_empty();
         if draining && (closed && rests || now_ns.saturating_sub(since_ns) > DRAIN_NS_MAX - CUT_SHORT_NS) {
-            kafka.cut_short(now_ns);
+            remote.cut_short(now_ns);
             self.poll_upstream();
         }
     }
 
-    /// Takes the producer's outcomes; answers those who wait when the last of a commit has come. Call it whenever
-    /// the producer was told something, and when a pin was taken back.
+    /// Takes the outcomes of parts; answers those who wait when the last of a commit has come. Call it whenever
+    /// the sink was told something, and when a pin was taken back.
     pub fn poll_upstream(&mut self) {
         let hub = &mut self.hub;
-        if hub.sink.kafka().is_none() {
+        if hub.sink.remote::<M>().is_none() {
             return;
         }
         hub.note_readiness();
@@ -136,7 +177,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn note_readiness(&mut self) {
         let ready = self.sink.ready().is_ok();
         self.note_away(ready);
-        let version = self.sink.kafka().map_or(0, KafkaSink::version);
+        let version = self.sink.remote::<M>().map_or(0, Remote::version);
         let news = ready && !self.upstream_ready || version != self.upstream_version;
         self.freed |= news && !self.blocked.is_empty();
         if ready && self.lane() == 0 {
@@ -148,20 +189,19 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn take_outcomes(&mut self) {
         let Some(flight) = self.flights[0].as_mut().filter(|flight| flight.sent) else { return };
         let Ok([bay, open]) = self.bays.get_disjoint_mut([flight.bay, self.open_bay]) else { return };
-        let (Some(kafka), Some(records)) = (self.sink.kafka_mut(), bay.batch.records_mut()) else { return };
-        while let Some((slot, outcome)) = kafka.producer_mut().next_outcome() {
+        let Some(remote) = self.sink.remote_mut::<M>() else { return };
+        let (keeps, mut kept) = (self.quarantine.is_some(), 0);
+        // Their index is that in the commit, for their requests may have been answered.
+        let mut late = |event: u32, value: &[u8], why: Flaw| {
+            kept += u32::from(keeps && open.refused.append(value, event, 0, why.as_str()));
+        };
+        let change = remote.take_outcomes(&mut bay.batch, self.now_ns, &mut late);
+        if change != 0 {
             flight.heard_ns = self.now_ns;
-            match kafka.take_outcome(records, slot, outcome, self.now_ns) {
-                Returned::Done => flight.awaits -= 1,
-                Returned::Split => flight.awaits += 1,
-                Returned::Refused => {
-                    flight.awaits -= 1;
-                    if self.quarantine.is_some() {
-                        flight.kept_late += keep_refused(records, slot, open);
-                    }
-                }
-            }
         }
+        flight.awaits = flight.awaits.saturating_add_signed(change as i32);
+        flight.kept_late += kept;
+        open.kept += kept;
     }
 
     /// Every batch of a commit has its outcome: what was written is acknowledged, the rest goes by its fate.
@@ -175,9 +215,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let bay = &self.bays[settled.bay];
         let (events, requests) = (bay.batch.events(), u64::from(bay.requests));
         let kept = self.flights[0].as_ref().map_or(0, |flight| flight.kept_late);
-        let sum = bay.batch.records().map_or(Sum::default(), |records| records.fates.sum(0..events));
+        let sum = bay.batch.fates().sum(0..events);
         let lost = sum.not_written + sum.possibly_written;
-        let (raw, sent) = self.sink.kafka_mut().map_or((0, 0), |kafka| kafka.take_bytes());
+        let (raw, sent) = self.sink.remote_mut::<M>().map_or((0, 0), Remote::take_bytes);
         let counters = &mut self.metrics.counters;
         counters.events_stored += u64::from(events - lost - sum.refused);
         counters.events_shed += u64::from(lost);
@@ -198,17 +238,4 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         self.metrics.stages.record_n(Stage::Sink, settled.sink_ns, requests);
     }
-}
-
-/// Hands the events of a refused batch to the quarantine of the open bay; returns how many it took. Their index is
-/// that in the commit, for their requests may have been answered.
-#[cold]
-fn keep_refused<M: Memory>(records: &Records<M>, slot: Slot, open: &mut Bay<M>) -> u32 {
-    let mut kept = 0;
-    for (event, value) in records.arena.values_of(slot) {
-        let why = records.fates.of(event).map_or(Flaw::KAFKA_REFUSED, |failure| flaw(failure.reason));
-        kept += u32::from(open.refused.append(value, event, 0, why.as_str()));
-    }
-    open.kept += kept;
-    kept
 }

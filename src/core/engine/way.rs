@@ -9,6 +9,8 @@ use crate::reply::{ERRORS_MAX, ErrorRecord};
 use crate::segment::RunKey;
 use crate::segment::header::StreamName;
 use crate::sink::Sink;
+use crate::sink::http::HttpSink;
+use crate::sink::http::target::Lead;
 use crate::sink::kafka::{Event, KafkaSink, Misroute, Route, Unfit};
 use crate::sink::quarantine::Refused;
 use alloc::vec::Vec;
@@ -22,6 +24,8 @@ const KEY_TOO_LONG: Reject = Reject::new(
 /// Into the open batch, found once a body.
 pub(super) enum Way<'a, M> {
     Lines(&'a mut Batch<M>),
+    /// An action line before each.
+    Led(&'a mut Batch<M>, &'a HttpSink),
     /// Lines that will be records: what no record could hold is refused at once.
     Spill(&'a mut Batch<M>, &'a mut KafkaSink, &'a Records<M>),
     Records(&'a mut Records<M>, &'a mut KafkaSink, Route),
@@ -36,7 +40,10 @@ impl<'a, M: Memory> Way<'a, M> {
         stream: &StreamName,
     ) -> Result<Way<'a, M>, NoRoom> {
         match store {
-            Store::Lines(lines) => Ok(Way::Lines(lines)),
+            Store::Lines(lines) => Ok(match sink.http() {
+                Some(http) if http.preset().is_bulk() => Way::Led(lines, http),
+                _ => Way::Lines(lines),
+            }),
             Store::Records(records) => {
                 let kafka = sink.kafka_mut().ok_or(NoRoom::Later)?;
                 match kafka.route(now_ns, stream) {
@@ -73,6 +80,7 @@ impl<'a, M: Memory> Way<'a, M> {
                 let appended = lines.append(event.stream, event.value, event.breaks, event.now_ns);
                 appended.map_err(|_| Unfit::Full)
             }
+            Way::Led(lines, http) => led(lines, http, event),
             Way::Records(records, kafka, route) => kafka.append(records, route, event),
             Way::Spill(lines, kafka, records) => {
                 if !kafka.takes(&records.arena, event) {
@@ -83,6 +91,13 @@ impl<'a, M: Memory> Way<'a, M> {
             }
         }
     }
+}
+
+#[inline(never)]
+fn led<M: Memory>(lines: &mut Batch<M>, http: &HttpSink, event: &Event<'_>) -> Result<(), Unfit> {
+    let lead = http.lead(lines.events(), event.id);
+    let lead = lead.as_ref().map_or(&[][..], Lead::as_bytes);
+    lines.append_behind(lead, event.stream, event.value, event.breaks, event.now_ns).map_err(|_| Unfit::Full)
 }
 
 /// Where refusals are listed and refused bytes kept.

@@ -57,6 +57,8 @@ reasons! {
     KAFKA_INVALID_RECORD "refused by Kafka as an invalid record"
     KAFKA_INVALID_TIMESTAMP "refused by Kafka for its timestamp"
     KAFKA_REFUSED "refused by Kafka"
+    HTTP_TOO_LARGE "larger than the HTTP target takes"
+    HTTP_REFUSED "refused by the HTTP target"
 }
 
 impl fmt::Display for Reason {

@@ -48,6 +48,17 @@ pub trait Compress {
         out: &mut [u8],
         limit: usize,
     ) -> Option<usize>;
+    /// Bytes of the pieces that can be compressed one by one; `None`: only the whole at once.
+    fn block_bytes(&self) -> Option<usize> {
+        None
+    }
+    /// Goes on with a frame at the start of `out`, of which `made` bytes are there, 0 before the first. `raw` is
+    /// what comes next: whole blocks, or with `last` whatever is left. Returns the length of the frame now, or
+    /// `None` if it would not be below the length of `out`. All of it comes to what `compress` makes of one piece.
+    fn go_on(&mut self, raw: &[u8], last: bool, out: &mut [u8], made: usize) -> Option<usize> {
+        let _ = (raw, last, out, made);
+        None
+    }
 }
 
 /// Most bytes of one block before compression: what the frame's header says. Blocks two bytes shorter could do with
@@ -176,6 +187,25 @@ impl Compress for Lz4 {
         frame.put(&END_MARK)?;
         Some(frame.at)
     }
+
+    fn block_bytes(&self) -> Option<usize> {
+        Some(BLOCK_BYTES)
+    }
+
+    fn go_on(&mut self, raw: &[u8], last: bool, out: &mut [u8], made: usize) -> Option<usize> {
+        let limit = out.len();
+        let mut frame = Frame { out, at: made, limit, table: &mut self.table, squeezed: &mut self.squeezed };
+        if made == 0 {
+            frame.put(&FRAME_HEADER)?;
+        }
+        for block in raw.chunks(BLOCK_BYTES) {
+            frame.block(block)?;
+        }
+        if last {
+            frame.put(&END_MARK)?;
+        }
+        Some(frame.at)
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +245,35 @@ mod tests {
                 assert!(lz4(&out[..made]) == raw, "{len} bytes in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_frame_made_in_steps_is_the_one_made_at_once() {
+        let mut compressor = Lz4::new();
+        for len in [1000, BLOCK_BYTES, 2 * BLOCK_BYTES, 5 * BLOCK_BYTES + 777] {
+            let raw = text(len);
+            let mut whole = vec![0; len];
+            let made = compressor.compress(&mut [&raw[..]].into_iter(), &mut whole, len).unwrap();
+            for step in 1..=4 {
+                let (mut out, mut at) = (vec![0; len], 0);
+                let blocks = raw.chunks(step * BLOCK_BYTES);
+                let count = blocks.len();
+                for (n, piece) in blocks.enumerate() {
+                    // The room grows with what came, as in an arena.
+                    let room = (n * step * BLOCK_BYTES + piece.len()).min(len);
+                    at = compressor.go_on(piece, n + 1 == count, &mut out[..room], at).unwrap();
+                }
+                assert!(out[..at] == whole[..made], "{len} bytes, {step} blocks at once");
+                let mut out = vec![0; made];
+                assert_eq!(
+                    compressor.go_on(&raw, true, &mut out, 0),
+                    None,
+                    "the length itself is not below it"
+                );
+            }
+        }
+        let chance = noise(2 * BLOCK_BYTES);
+        assert_eq!(compressor.go_on(&chance[..BLOCK_BYTES], false, &mut vec![0; BLOCK_BYTES], 0), None);
     }
 
     #[test]

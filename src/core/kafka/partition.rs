@@ -59,6 +59,8 @@ pub enum Fitness {
     Full,
     /// It has one, and room.
     Fit,
+    /// It has nothing of this commit yet: what goes there now lies in one piece.
+    Empty,
 }
 
 /// Chooses partitions of one topic.
@@ -103,13 +105,14 @@ impl Partitioner {
 
     fn turn(&mut self, partitions: u32, fitness: impl Fn(u32) -> Fitness) -> u32 {
         let next = self.current.map_or(0, |current| (current + 1) % partitions);
-        let chosen = best(next, partitions, &fitness);
+        // In turn, whatever a commit has of them already.
+        let chosen = best(next, partitions, &|partition| fitness(partition).min(Fitness::Fit));
         self.current = Some(chosen);
         chosen
     }
 
     fn stick(&mut self, bytes: usize, most: u64, partitions: u32, fitness: impl Fn(u32) -> Fitness) -> u32 {
-        let fit = |at: u32| self.blind || fitness(at) == Fitness::Fit;
+        let fit = |at: u32| self.blind || fitness(at) >= Fitness::Fit;
         let stays = |at: &u32| self.bytes < most && *at < partitions && fit(*at);
         let chosen = match self.current.filter(stays) {
             Some(current) => current,
@@ -132,11 +135,17 @@ impl Partitioner {
             true => Fitness::Unusable,
             false => fitness(partition),
         };
-        // With few holes one of these hits; all partitions alike. The scan behind is for many holes.
-        for _ in 0..DRAWS {
-            let drawn = self.random.u32(..partitions);
-            if fresh(drawn) == Fitness::Fit {
-                return drawn;
+        for wanted in [Fitness::Empty, Fitness::Fit] {
+            // With few holes one of these hits; all partitions alike. The scan behind is for many holes.
+            for _ in 0..DRAWS {
+                let drawn = self.random.u32(..partitions);
+                if fresh(drawn) == wanted {
+                    return drawn;
+                }
+            }
+            let mut round = round(self.random.u32(..partitions), partitions);
+            if let Some(found) = round.find(|partition| fresh(*partition) == wanted) {
+                return found;
             }
         }
         let drawn = best(self.random.u32(..partitions), partitions, &fresh);
@@ -150,10 +159,14 @@ impl Partitioner {
 /// Random tries before a scan.
 const DRAWS: usize = 8;
 
+/// All partitions from `start` on, round the end.
+fn round(start: u32, partitions: u32) -> impl Iterator<Item = u32> {
+    (start..partitions).chain(0..start)
+}
+
 /// The first of the fittest partitions from `start` on, round the end; `start` if none is usable.
 fn best(start: u32, partitions: u32, fitness: &impl Fn(u32) -> Fitness) -> u32 {
-    let round = || (start..partitions).chain(0..start);
-    let first = |wanted| round().find(|partition| fitness(*partition) == wanted);
+    let first = |wanted| round(start, partitions).find(|partition| fitness(*partition) == wanted);
     first(Fitness::Fit).or_else(|| first(Fitness::Full)).unwrap_or(start)
 }
 
@@ -165,6 +178,32 @@ mod tests {
 
     fn fitness(usable: bool) -> Fitness {
         if usable { Fitness::Fit } else { Fitness::Unusable }
+    }
+
+    #[test]
+    fn those_without_anything_come_first() {
+        for seed in 0..50 {
+            let mut partitioner = Partitioner::new(Spread::Sticky { bytes: 1 }, seed);
+            let (mut taken, mut order) = ([false; 20], Vec::new());
+            for _ in 0..30 {
+                let fitness = |n: u32| match (n, taken[n as usize]) {
+                    (7, _) => Fitness::Unusable,
+                    (_, true) => Fitness::Fit,
+                    (_, false) => Fitness::Empty,
+                };
+                let at = partitioner.choose(None, 1, 20, fitness).unwrap();
+                taken[at as usize] = true;
+                order.push(at);
+            }
+            let mut first = order[..19].to_vec();
+            first.sort_unstable();
+            first.dedup();
+            assert_eq!(first.len(), 19, "each usable one before any comes again: {order:?}");
+            assert!(!order.contains(&7) && order.windows(2).all(|pair| pair[0] != pair[1]), "{order:?}");
+        }
+        let mut round = Partitioner::new(Spread::RoundRobin, 9);
+        let empty = |n| if n == 2 { Fitness::Empty } else { Fitness::Fit };
+        assert_eq!([(); 4].map(|()| round.choose(None, 1, 3, empty).unwrap()), [0, 1, 2, 0]);
     }
 
     fn choices(partitioner: &mut Partitioner, events: usize, bytes: usize, usable: &[bool]) -> Vec<u32> {

@@ -87,6 +87,7 @@ fn render(out: &mut String, process: &Process<'_>, answers: &[Answer<'_>]) -> fm
     requests(out, answers)?;
     gauges(out, answers)?;
     super::kafka::render(out, answers)?;
+    super::http::render(out, answers)?;
     super::spill::render(out, answers)?;
     stages(out, answers)
 }

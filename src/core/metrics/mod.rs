@@ -8,17 +8,19 @@
 //! - [`counters`]: what happened, one table for the struct, its sums and every listing;
 //! - [`stages`]: where a request's time went;
 //! - [`slowest`]: the requests that the tail is made of;
-//! - [`kafka`]: what a Kafka sink adds to that;
+//! - [`kafka`], [`http`]: what a sink of that kind adds to that;
 //! - [`spill`]: what waits on disk for the sink;
 //! - [`exposition`]: all of it as Prometheus text.
 pub mod counters;
 pub mod exposition;
+pub mod http;
 pub mod kafka;
 pub mod slowest;
 pub mod spill;
 pub mod stages;
 
 pub use counters::{Books, Counters, Requests, Timeout};
+pub use http::Http;
 pub use kafka::Kafka;
 pub use slowest::{SlowRequest, Slowest};
 pub use spill::SpillFigures;
@@ -107,6 +109,8 @@ pub struct Metrics {
     pub slowest: Slowest,
     /// Of the Kafka sink, if it is one.
     pub kafka: Kafka,
+    /// Of the HTTP sink, if it is one.
+    pub http: Http,
     /// Of the spill, if there is one.
     pub spill: SpillFigures,
 }
@@ -121,6 +125,7 @@ impl Metrics {
             stages: Stages::new(),
             slowest: Slowest::new(),
             kafka: Kafka::new(),
+            http: Http::default(),
             spill: SpillFigures::default(),
         }
     }
@@ -132,6 +137,7 @@ impl Metrics {
         self.stages.copy_from(&other.stages);
         self.slowest = other.slowest;
         self.kafka.copy_from(&other.kafka);
+        self.http = other.http;
         self.spill = other.spill;
     }
 
@@ -142,6 +148,7 @@ impl Metrics {
         self.stages.merge(&other.stages);
         self.slowest.merge(&other.slowest);
         self.kafka.merge(&other.kafka);
+        self.http.merge(&other.http);
         self.spill.merge(&other.spill);
     }
 

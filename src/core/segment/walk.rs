@@ -547,6 +547,7 @@ impl<R: ReadAt> Walker<R> {
 
 /// What stands at the front of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub enum Front {
     /// Nothing, or newlines: no commit was ever begun in it, or its first one is lost.
     Blank,

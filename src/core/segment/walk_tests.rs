@@ -257,3 +257,40 @@ fn a_tail_that_was_finished_meanwhile_is_a_commit_on_the_second_look() {
     assert!(matches!(walker.step(), Ok(Some(Step::Commit(commit))) if commit.start == 6 * BLOCK));
     assert!(matches!(walker.step(), Ok(Some(Step::End { .. }))));
 }
+
+#[test]
+fn a_walk_goes_on_where_another_left_off() {
+    let writer = file();
+    let mut first = Walker::new(&writer.bytes[..], 3, Some(Writer::FIRST), None, Depth::Full);
+    let mut places = vec![(0, Some(Writer::FIRST))];
+    while let Some(Step::Commit(commit)) = first.step().unwrap() {
+        places.push((commit.end, first.chain()));
+    }
+    for (index, (offset, chain)) in places.into_iter().enumerate() {
+        let mut walker = Walker::new(&writer.bytes[..], 3, chain, None, Depth::Full).begun_at(offset);
+        let mut left = 0;
+        while let Some(Step::Commit(_)) = walker.step().unwrap() {
+            left += 1;
+        }
+        assert_eq!((left, walker.chain()), (4 - index, Some(writer.chain)));
+        // With another chain nothing there is taken for what is due.
+        let other = chain.map(|chain| Chain { prev: Hash([7; 32]), ..chain });
+        let mut walker = Walker::new(&writer.bytes[..], 3, other, None, Depth::Full).begun_at(offset);
+        assert!(!matches!(walker.step().unwrap(), Some(Step::Commit(_))), "{offset}");
+    }
+}
+
+#[test]
+fn what_follows_may_be_learnt_during_the_walk() {
+    let writer = file();
+    let before = Chain::before(&header(&writer.bytes, 6 * BLOCK));
+    let mut next = Writer::new(3, 0xdef, before);
+    next.commit(&[("default", &[b"{}"])]);
+    let mut walker = Walker::new(&writer.bytes[..], 3, Some(Writer::FIRST), None, Depth::Full);
+    for _ in 0..3 {
+        assert!(matches!(walker.step().unwrap(), Some(Step::Commit(_))));
+    }
+    walker.followed_by(header(&next.bytes, 0));
+    assert!(matches!(walker.step().unwrap(), Some(Step::Superseded(commit)) if commit.start == 6 * BLOCK));
+    assert_eq!(walker.chain(), Some(before));
+}

@@ -4,6 +4,7 @@
 //! Files are opened, pre-written and retired by a housekeeper that speaks [`Request`] and [`Mail`].
 
 pub mod files;
+pub mod http;
 pub mod kafka;
 pub mod null;
 pub mod quarantine;
@@ -12,10 +13,12 @@ pub mod spill;
 
 use crate::ack::Ack;
 use crate::batch::Batch;
-use crate::batch::store::Layout;
+use crate::batch::fate::Cause;
+use crate::batch::store::{Layout, Store};
+use crate::json::Reason as Flaw;
 use crate::kafka::producer;
 use crate::memory::Memory;
-use crate::segment::header::Hash;
+use crate::segment::header::{Hash, StreamName};
 
 /// Which of the two kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +116,7 @@ pub enum Sealed {
     Settled,
     /// Write this, then say how it ended.
     Write(Extent),
-    /// So many batches are with the Kafka producer: settled when each of them has its outcome.
+    /// So many parts are on their way to somebody else: settled when each of them has its outcome.
     Sent(u32),
     /// No file is ready, or no broker; the batch stays open.
     NoFile,
@@ -128,6 +131,8 @@ pub enum NotReady {
     NoSpace,
     /// Kafka cannot be written to now.
     Upstream(producer::NotReady),
+    /// The HTTP target cannot be written to now.
+    Target(http::NotReady),
 }
 
 impl NotReady {
@@ -141,6 +146,7 @@ impl NotReady {
                 "no space left for segments: free space on the data directory's device and retry"
             }
             NotReady::Upstream(why) => kafka::reason(why),
+            NotReady::Target(why) => why.reason(),
         }
     }
 }
@@ -179,6 +185,26 @@ pub trait Sink {
     fn kafka_mut(&mut self) -> Option<&mut kafka::KafkaSink> {
         None
     }
+    /// The HTTP sink, if it is this one.
+    #[inline]
+    fn http(&self) -> Option<&http::HttpSink> {
+        None
+    }
+    /// The HTTP sink, to be moved.
+    #[inline]
+    fn http_mut(&mut self) -> Option<&mut http::HttpSink> {
+        None
+    }
+    /// What it has in common with others whose commits go to somebody else in parts, if it is such a one.
+    #[inline]
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        None
+    }
+    /// The same, to be moved.
+    #[inline]
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
+        None
+    }
     /// Where its events wait while it cannot take them, if there is such a place.
     #[inline]
     fn spill(&self) -> Option<&spill::Spill> {
@@ -210,6 +236,47 @@ pub trait Sink {
     fn close(&mut self);
 }
 
+/// Told of each event that the other side refuses for what it is: its index in the commit, its bytes, and why.
+pub type Late<'a> = dyn FnMut(u32, &[u8], Flaw) + 'a;
+
+/// Where events should have gone, and why they did not, for replies.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// A topic and a partition.
+    Kafka(&'a str, i32, producer::Reason),
+    /// An HTTP target.
+    Http(http::Why),
+}
+
+/// A sink that hands a commit on to somebody else in parts, each with an outcome of its own.
+///
+/// What moves it is the edge of each such sink; this is what the engine needs of all of them.
+pub trait Remote<M> {
+    /// Looks at the time. Whether something may have come of it.
+    fn tick(&mut self, now_ns: u64) -> bool;
+    /// When that is due.
+    fn deadline_ns(&self) -> Option<u64>;
+    /// Grows whenever what can be written to may have changed.
+    fn version(&self) -> u64;
+    /// Why the events of a stream have nowhere to go now, if that is so.
+    fn why_not(&mut self, now_ns: u64, stream: &StreamName) -> Option<NotReady>;
+    /// From now on events are taken whether or not anybody can be reached: there will be no better time.
+    fn drain(&mut self);
+    /// Gives up at once whatever has no outcome, and hangs up.
+    fn cut_short(&mut self, now_ns: u64);
+    /// Everything was told and hung up.
+    fn is_drained(&self) -> bool;
+    /// Notes in `store`, the commit that is out, what became of its events. Returns by how many the outcomes that
+    /// are awaited change: one less for each part that is done with.
+    fn take_outcomes(&mut self, store: &mut Store<M>, now_ns: u64, late: &mut Late<'_>) -> i64;
+    /// Bytes written of the commit that is done: as they were, and as sent.
+    fn take_bytes(&mut self) -> (u64, u64);
+    /// What a cause means in words, if it is one of this sink's.
+    fn place(&self, cause: Cause) -> Option<Place<'_>>;
+    /// What replies call the other side.
+    fn name(&self) -> &'static str;
+}
+
 /// The sink that the configuration named. One a shard, so the smaller variant's slack costs nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
@@ -220,6 +287,8 @@ pub enum AnySink {
     Segments(segments::SegmentSink),
     /// Kafka.
     Kafka(alloc::boxed::Box<kafka::KafkaSink>),
+    /// An HTTP target.
+    Http(alloc::boxed::Box<http::HttpSink>),
     /// One of the others, with a place beside it where events wait while it cannot take them.
     Spilling(alloc::boxed::Box<spill::Spilling>),
 }
@@ -230,6 +299,7 @@ macro_rules! each {
             AnySink::Null($sink) => $do,
             AnySink::Segments($sink) => $do,
             AnySink::Kafka($sink) => $do,
+            AnySink::Http($sink) => $do,
             AnySink::Spilling($sink) => $do,
         }
     };
@@ -253,7 +323,7 @@ impl Sink for AnySink {
         match self {
             AnySink::Kafka(sink) => Some(sink),
             AnySink::Spilling(sink) => sink.kafka(),
-            AnySink::Null(_) | AnySink::Segments(_) => None,
+            AnySink::Null(_) | AnySink::Segments(_) | AnySink::Http(_) => None,
         }
     }
     #[inline]
@@ -261,7 +331,7 @@ impl Sink for AnySink {
         match self {
             AnySink::Kafka(sink) => Some(sink),
             AnySink::Spilling(sink) => sink.kafka_mut(),
-            AnySink::Null(_) | AnySink::Segments(_) => None,
+            AnySink::Null(_) | AnySink::Segments(_) | AnySink::Http(_) => None,
         }
     }
     #[inline]
@@ -274,6 +344,30 @@ impl Sink for AnySink {
     }
     fn origin(&mut self, shard: u32, seq: u64) {
         each!(self, sink => sink.origin(shard, seq));
+    }
+    #[inline]
+    fn http(&self) -> Option<&http::HttpSink> {
+        match self {
+            AnySink::Http(sink) => Some(sink),
+            AnySink::Spilling(sink) => sink.http(),
+            AnySink::Null(_) | AnySink::Segments(_) | AnySink::Kafka(_) => None,
+        }
+    }
+    #[inline]
+    fn http_mut(&mut self) -> Option<&mut http::HttpSink> {
+        match self {
+            AnySink::Http(sink) => Some(sink),
+            AnySink::Spilling(sink) => sink.http_mut(),
+            AnySink::Null(_) | AnySink::Segments(_) | AnySink::Kafka(_) => None,
+        }
+    }
+    #[inline]
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        each!(self, sink => sink.remote())
+    }
+    #[inline]
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
+        each!(self, sink => sink.remote_mut())
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))

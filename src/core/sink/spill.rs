@@ -2,9 +2,10 @@
 //!
 //! [`Spilling`] is the two together and decides nothing. The engine asks for the one or the other (`core/engine/spill.rs`
 //! says when); to everybody who does not, a spilling sink is the sink that it stands beside.
+use super::http::HttpSink;
 use super::kafka::KafkaSink;
 use super::segments::SegmentSink;
-use super::{AnySink, Mail, NotReady, Receipt, Request, Sealed, Sink};
+use super::{AnySink, Mail, NotReady, Receipt, Remote, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
 use crate::batch::store::Layout;
@@ -56,6 +57,22 @@ impl Sink for Spilling {
     #[inline]
     fn kafka_mut(&mut self) -> Option<&mut KafkaSink> {
         self.main.kafka_mut()
+    }
+    #[inline]
+    fn http(&self) -> Option<&HttpSink> {
+        self.main.http()
+    }
+    #[inline]
+    fn http_mut(&mut self) -> Option<&mut HttpSink> {
+        self.main.http_mut()
+    }
+    #[inline]
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        self.main.remote()
+    }
+    #[inline]
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
+        self.main.remote_mut()
     }
     fn origin(&mut self, shard: u32, seq: u64) {
         self.main.origin(shard, seq);

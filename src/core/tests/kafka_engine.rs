@@ -5,6 +5,12 @@ mod bench;
 mod cluster;
 #[path = "kafka_engine/disk.rs"]
 mod disk;
+#[path = "kafka_engine/leaders.rs"]
+mod leaders;
+#[path = "kafka_engine/lengths.rs"]
+mod lengths;
+#[path = "kafka_engine/replay.rs"]
+mod replay;
 #[path = "kafka_engine/routing.rs"]
 mod routing;
 #[path = "kafka_engine/spill.rs"]
@@ -18,11 +24,9 @@ use bench::{Bench, MS, S, config, event, events, post, settings};
 use cluster::{Cluster, Deed};
 use ringmill_core::ack::Ack;
 use ringmill_core::engine::Protocol;
-use ringmill_core::json::pointer::Pointer;
-use ringmill_core::kafka::partition::keyed;
 use ringmill_core::metrics::ShardSnapshot;
 use ringmill_core::metrics::exposition::{self, Answer, Process};
-use ringmill_core::sink::kafka::{KeyFrom, Routing};
+use ringmill_core::sink::kafka::Routing;
 
 fn fixed() -> Routing {
     Routing::fixed("events")
@@ -220,37 +224,6 @@ fn a_batch_too_large_is_halved_until_it_fits_or_one_event_is_at_fault() {
 }
 
 #[test]
-fn what_a_topic_takes_is_learnt_once() {
-    let mut settings = settings(fixed());
-    settings.arena.batch_bytes = 200_000;
-    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
-    let refused = std::rc::Rc::new(std::cell::Cell::new(0));
-    let count = refused.clone();
-    bench.cluster.deed = Box::new(move |batch| {
-        let bytes: usize = batch.records.iter().map(|record| record.value.len() + 9).sum();
-        count.set(count.get() + u32::from(bytes > 60_000));
-        if bytes > 60_000 { Deed::Refuse(10) } else { Deed::Append }
-    });
-    let body = format!("{{\"x\":\"{}\"}}\n", "x".repeat(980)).repeat(300);
-    let ask = |bench: &mut Bench| {
-        let id = bench.open(Protocol::Http);
-        assert_eq!(bench.ask(id, &post("/v1/events", "", &body), 3 * S).0, 200);
-        refused.take()
-    };
-    let first = ask(&mut bench);
-    assert!(first >= 3, "{first}: 200 KB, then 100 KB, and the rest of the commit");
-    assert_eq!([0; 3].map(|_| ask(&mut bench)), [0; 3]);
-    // The topic may have been changed meanwhile: one guess in ten minutes.
-    bench.pass(601 * S);
-    assert_eq!(ask(&mut bench), 0);
-    let guess = ask(&mut bench);
-    assert!((1..first).contains(&guess), "{guess}");
-    assert_eq!([0; 3].map(|_| ask(&mut bench)), [0; 3]);
-    assert_eq!(bench.cluster.values("events").len(), 300 * 9);
-    bench.finish();
-}
-
-#[test]
 fn a_request_refused_whole_is_a_400() {
     let mut bench = usual();
     let id = bench.open(Protocol::Http);
@@ -353,49 +326,6 @@ fn a_body_that_no_commit_holds_is_refused_and_smaller_ones_are_not() {
     bench.finish();
 }
 
-#[test]
-fn a_body_longer_than_a_batch_goes_to_its_partition_in_several_and_in_order() {
-    let mut settings = settings(fixed());
-    settings.arena.batch_bytes = 8 << 10;
-    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
-    let id = bench.open(Protocol::Http);
-    let mut batches = 0;
-    bench.cluster.deed = Box::new(move |batch| {
-        batches += 1;
-        match batches {
-            2 => Deed::AppendAndBreak,
-            4 => Deed::Refuse(19),
-            7 if batch.records.len() > 1 => Deed::Refuse(10),
-            8 => Deed::Break,
-            _ => Deed::Append,
-        }
-    });
-    let (status, body) = bench.ask(id, &post("/v1/events", "", &events(0..5000)), 9 * S);
-    assert_eq!(status, 200, "{body}");
-    let expected: Vec<String> = (0..5000).map(|n| event(n).trim_end().into()).collect();
-    assert_eq!(bench.cluster.values("events"), expected);
-    assert!(bench.cluster.batches > 12, "one after the other: {}", bench.cluster.batches);
-    assert_eq!(bench.engine.metrics().counters.commits, 1);
-    bench.finish();
-}
-
-#[test]
-fn of_several_batches_of_a_partition_each_has_its_own_fate() {
-    let mut settings = settings(fixed());
-    settings.arena.batch_bytes = 4 << 10;
-    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 1)]));
-    let id = bench.open(Protocol::Http);
-    let mut batches = 0;
-    bench.cluster.deed = Box::new(move |_| {
-        batches += 1;
-        if batches == 2 { Deed::Refuse(44) } else { Deed::Append }
-    });
-    let (status, body) = bench.ask(id, &post("/v1/events", "", &events(0..600)), 5 * S);
-    let missing = 600 - bench.cluster.values("events").len();
-    assert!(status == 503 && missing > 0 && body.contains(&format!("\"not_written\":{missing}")), "{body}");
-    bench.finish();
-}
-
 /// What `/metrics` says.
 fn figures(bench: &mut Bench) -> String {
     let mut snapshot = ShardSnapshot::new();
@@ -403,77 +333,6 @@ fn figures(bench: &mut Bench) -> String {
     let mut text = String::new();
     exposition::write(&mut text, &Process::default(), &[Answer { shard: 3, snapshot: Some(&snapshot) }]);
     text
-}
-
-/// Events of one key; the first for partition 0 of two, the second for partition 1.
-fn keys_of_two() -> [String; 2] {
-    [0, 1].map(|wanted| {
-        let key = (0..).map(|n| format!("k{n}")).find(|key| keyed(key.as_bytes(), 2) == wanted);
-        format!("{{\"k\":\"{}\"}}\n", key.expect("there are as many as one wants"))
-    })
-}
-
-/// A shard whose events have keys, and which knows that partition 0 of two has no leader.
-fn half_led(leader_wait_ns: u64) -> Bench {
-    let key = KeyFrom::Pointer(Pointer::parse("/k").expect("a pointer"));
-    let mut settings = settings(Routing { key, ..fixed() });
-    settings.producer.leader_wait_ns = leader_wait_ns;
-    let mut bench = Bench::ready(config(), settings, Cluster::new(2, &[("events", 2)]));
-    bench.cluster.topics[0].leaders[0] = -1;
-    bench.break_links();
-    bench.pass(200 * MS);
-    assert_eq!(bench.engine.ready(), Ok(()), "for the other one");
-    bench
-}
-
-#[test]
-fn a_partition_without_a_leader_holds_up_the_others_only_for_so_long() {
-    let mut bench = half_led(2 * S);
-    let [unled, led] = keys_of_two().map(|event| post("/v1/events", "", &event));
-    let ids = [0; 3].map(|_| bench.open(Protocol::Http));
-    bench.send(ids[0], &unled);
-    bench.send(ids[1], &led);
-    bench.pass(S);
-    assert_eq!(
-        (bench.heard(ids[0]).as_str(), bench.heard(ids[1]).as_str()),
-        ("", ""),
-        "one commit at a time"
-    );
-    bench.pass(S);
-    let heard = bench.heard(ids[0]);
-    assert!(heard.starts_with("HTTP/1.1 503 ") && heard.contains("\"error\":\"not_written\""), "{heard}");
-    assert!(heard.contains("partition 0: the partition has had no leader"), "{heard}");
-    assert!(bench.heard(ids[1]).starts_with("HTTP/1.1 200 "));
-    // From here on the one is turned away at once, and the other never waits.
-    let (status, body) = bench.ask(ids[0], &unled, 0);
-    assert!(status == 503 && body.contains("\"error\":\"no_leader\""), "{body}");
-    assert_eq!(bench.ask(ids[1], &led, 10 * MS).0, 200);
-    let both = format!("{}{}", keys_of_two()[1], keys_of_two()[0]);
-    let (status, body) = bench.ask(ids[2], &post("/v1/events", "", &both), 0);
-    assert!(status == 503 && body.contains("\"accepted\":0"), "all of a request or nothing: {body}");
-    assert_eq!(bench.cluster.values("events").len(), 2);
-    let forsaken = "ringmill_kafka_partition_forsaken{shard=\"3\",topic=\"events\",partition=\"0\"} 1";
-    assert!(figures(&mut bench).lines().any(|line| line == forsaken));
-    bench.cluster.topics[0].leaders[0] = 0;
-    bench.pass(2 * S);
-    assert_eq!(bench.ask(ids[0], &unled, 10 * MS).0, 200);
-    bench.finish();
-}
-
-#[test]
-fn lines_for_a_partition_without_a_leader_wait_for_it_and_hold_up_nobody() {
-    let mut bench = half_led(100 * MS);
-    let [unled, led] = keys_of_two();
-    let ids = [bench.open(Protocol::Lines), bench.open(Protocol::Lines)];
-    bench.send(ids[0], &unled);
-    bench.send(ids[1], &led);
-    bench.pass(5 * S);
-    assert_eq!(bench.heard(ids[0]), "");
-    assert_eq!(bench.heard(ids[1]), "{\"ack\":\"replicated\",\"through\":1,\"rejected\":[]}\n");
-    bench.cluster.topics[0].leaders[0] = 0;
-    bench.pass(3 * S);
-    assert_eq!(bench.heard(ids[0]), "{\"ack\":\"replicated\",\"through\":1,\"rejected\":[]}\n");
-    bench.finish();
 }
 
 #[test]

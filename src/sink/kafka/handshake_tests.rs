@@ -97,6 +97,7 @@ fn says_what_a_broker_lacks() {
     for (keys, why, words) in [
         (vec![(3, 0, 13), (22, 0, 5)], LinkFailure::TooOld, "does not know Produce"),
         (vec![(0, 0, 2), (3, 0, 13), (22, 0, 5)], LinkFailure::TooOld, "older"),
+        (vec![(0, 0, 6), (3, 0, 13), (22, 0, 5)], LinkFailure::TooOld, "we speak 7 to"),
         (vec![(0, 14, 20), (3, 0, 13), (22, 0, 5)], LinkFailure::Protocol, "newer"),
         (vec![(0, 0, 13), (3, 0, 3), (22, 0, 5)], LinkFailure::TooOld, "Metadata in versions 0 to 3"),
         (vec![(0, 0, 13), (3, 0, 13)], LinkFailure::TooOld, "InitProducerId"),

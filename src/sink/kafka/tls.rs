@@ -74,6 +74,16 @@ impl Tls {
     }
 }
 
+impl Tls {
+    /// To the host of that name, which is no broker.
+    ///
+    /// # Errors
+    /// Why that cannot be asked for TLS, in words.
+    pub(crate) fn connect(&self, host: &str) -> Result<Session, String> {
+        self.session(host).map_err(|failure| failure.text.to_string())
+    }
+}
+
 fn name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned())
         .map_err(|_| format!("{name:?} is neither a name nor an address that a certificate can hold"))

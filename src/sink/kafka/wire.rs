@@ -26,8 +26,9 @@ pub(super) const METADATA: RangeInclusive<i16> = 4..=13;
 const METADATA_IDS: i16 = 10;
 /// Versions of InitProducerId spoken.
 pub(super) const INIT_PRODUCER_ID: RangeInclusive<i16> = 0..=5;
-/// Versions of Produce spoken.
-pub(super) const PRODUCE: RangeInclusive<i16> = produce::VERSION_MIN..=produce::VERSION_MAX;
+/// Versions of Produce spoken: from Kafka 2.1, the first that knows zstd. Older ones have the same form, but would take
+/// batches of one codec and refuse those of another for ever.
+pub(super) const PRODUCE: RangeInclusive<i16> = 7..=produce::VERSION_MAX;
 /// Versions of SaslAuthenticate spoken.
 pub(super) const SASL_AUTHENTICATE: RangeInclusive<i16> = 0..=2;
 /// The one version of SaslHandshake spoken: tokens then travel in SaslAuthenticate.

@@ -54,6 +54,8 @@ import org.apache.kafka.common.errors.ElectionNotNeededException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.record.internal.FileRecords;
 import org.apache.kafka.common.record.internal.RecordBatch;
+import org.apache.kafka.common.quota.ClientQuotaAlteration;
+import org.apache.kafka.common.quota.ClientQuotaEntity;
 import org.apache.kafka.common.resource.PatternType;
 import org.apache.kafka.common.resource.ResourcePattern;
 import org.apache.kafka.common.resource.ResourceType;
@@ -108,10 +110,13 @@ public final class RigHelper {
             case "create": return create(words);
             case "grow": return grow(words[1], Integer.parseInt(words[2]));
             case "delete": return delete(words[1]);
-            case "config": return config(words);
+            case "config": return config(ConfigResource.Type.TOPIC, words);
+            case "brokers": return config(ConfigResource.Type.BROKER, words);
+            case "quota": return quota(words[1], words[2]);
             case "describe": return describe(words[1]);
             case "lead": return lead(words[1], Integer.parseInt(words[2]), Integer.parseInt(words[3]));
             case "truncate": return truncate(words[1], Integer.parseInt(words[2]), Long.parseLong(words[3]));
+            case "producers": return producers(words[1]);
             case "deny": return deny(words[1], words[2]);
             case "scram": return scram(words);
             case "produce": return produce(words);
@@ -167,14 +172,17 @@ public final class RigHelper {
         NewTopic topic = new NewTopic(words[1], Integer.parseInt(words[2]), Short.parseShort(words[3]));
         admin.createTopics(List.of(topic.configs(configs))).all().get();
         int partitions = Integer.parseInt(words[2]);
-        until(() -> led(words[1]) == partitions, words[1] + " has no leaders");
-        return describe(words[1]);
+        // Described in the same breath: the next question may go to a broker that does not know the topic yet.
+        List<Map<String, Object>> told = new ArrayList<>();
+        until(() -> led(words[1]) == partitions && told.add(describe(words[1])), words[1] + " has no leaders");
+        return told.get(0);
     }
 
     private Map<String, Object> grow(String topic, int partitions) throws Exception {
         admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(partitions))).all().get();
-        until(() -> led(topic) == partitions, topic + " does not have " + partitions + " partitions");
-        return describe(topic);
+        List<Map<String, Object>> told = new ArrayList<>();
+        until(() -> led(topic) == partitions && told.add(describe(topic)), topic + " does not have " + partitions + " partitions");
+        return told.get(0);
     }
 
     private long led(String topic) throws Exception {
@@ -187,12 +195,32 @@ public final class RigHelper {
         return Map.of();
     }
 
-    private Map<String, Object> config(String[] words) throws Exception {
-        ConfigResource topic = new ConfigResource(ConfigResource.Type.TOPIC, words[1]);
+    /** Of a topic by its name, or of all brokers, whose common name is empty. A value left out restores the default. */
+    private Map<String, Object> config(ConfigResource.Type type, String[] words) throws Exception {
+        boolean named = type == ConfigResource.Type.TOPIC;
+        ConfigResource resource = new ConfigResource(type, named ? words[1] : "");
         List<AlterConfigOp> changes = new ArrayList<>();
-        pairs(words, 2).forEach((key, value) ->
-            changes.add(new AlterConfigOp(new ConfigEntry(key, value), AlterConfigOp.OpType.SET)));
-        admin.incrementalAlterConfigs(Map.of(topic, changes)).all().get();
+        pairs(words, named ? 2 : 1).forEach((key, value) -> changes.add(new AlterConfigOp(new ConfigEntry(key, value),
+            value.isEmpty() ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET)));
+        admin.incrementalAlterConfigs(Map.of(resource, changes)).all().get();
+        return Map.of();
+    }
+
+    /** How many producers the leaders of a topic's partitions remember. */
+    private Map<String, Object> producers(String topic) throws Exception {
+        List<TopicPartition> all = one(topic).partitions().stream()
+            .map(p -> new TopicPartition(topic, p.partition())).toList();
+        int known = 0;
+        for (var partition : admin.describeProducers(all).all().get().values()) known += partition.activeProducers().size();
+        return Map.of("producers", known);
+    }
+
+    /** Bytes a second that brokers let a client id produce; "none" lifts the quota. */
+    private Map<String, Object> quota(String client, String bytes) throws Exception {
+        ClientQuotaEntity entity = new ClientQuotaEntity(Map.of(ClientQuotaEntity.CLIENT_ID, client));
+        Double value = bytes.equals("none") ? null : Double.valueOf(bytes);
+        ClientQuotaAlteration.Op change = new ClientQuotaAlteration.Op("producer_byte_rate", value);
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(entity, List.of(change)))).all().get();
         return Map.of();
     }
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
+from pathlib import Path
 
 from . import RigError, kit as kits, settings
 from .helper import Helper
@@ -93,12 +94,12 @@ class Cluster:
     """Nodes 1..n and their helper; a context manager that leaves nothing behind."""
 
     def __init__(self, kit, nodes=1, secure=False, proxied=False, overrides=(), heap=128, options=(), keep=False,
-                 archiving=False):
+                 archiving=False, folder=None):
         self.kit, self.heap, self.options, self.keep, self.archiving = kit, heap, options, keep, archiving
-        runs = kits.target_folder() / "run"
+        runs = Path(folder) / "ringmill-kafka" if folder else kits.target_folder() / "run"
         runs.mkdir(parents=True, exist_ok=True)
         sweep(runs)
-        self.folder = type(runs)(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runs))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=runs))
         names = ["PLAINTEXT", "CONTROLLER"] + list(settings.SECURE if secure else ()) + ["PROXIED"] * proxied
         ports = iter(free_ports(nodes * (len(names) + proxied)))
         self.nodes = [Node(i + 1, {name: next(ports) for name in names}, self.folder / f"n{i + 1}")

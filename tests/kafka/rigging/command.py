@@ -19,6 +19,9 @@ commands, one a line on standard input, words between spaces or a JSON array; ea
   describe TOPIC                     its id; leader, replicas and in-sync replicas of each partition
   lead TOPIC PARTITION NODE          makes NODE the leader
   truncate TOPIC PARTITION OFFSET    deletes records before OFFSET (-1: all), and with them producers' state
+  brokers KEY=VALUE…                 a setting of all brokers; nothing behind the equals sign restores the default
+  quota CLIENT BYTES|none            what brokers let a client id produce a second
+  producers TOPIC                    how many producers the topic's leaders remember
   deny USER TOPIC                    USER may no longer write to TOPIC (with --secure)
   scram USER PASSWORD [ITERATIONS]   a SCRAM user, or another password for one
   produce TOPIC COUNT BYTES [PROPERTIES]   the Java client writes records; PROPERTIES is a file for it
@@ -45,6 +48,7 @@ def parser():
     it.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every broker")
     it.add_argument("--heap", type=int, default=128, metavar="MB", help="of each broker")
     it.add_argument("--java-option", action="append", default=[], metavar="OPTION", help="for each broker")
+    it.add_argument("--folder", metavar="DIR", help="where data and logs lie while it runs, instead of cargo's target folder")
     it.add_argument("--keep", action="store_true", help="do not remove data and logs at the end")
     it.add_argument("--prepare", action="store_true", help="only fetch and build what is needed, then end")
     it.add_argument("run", nargs="*", help="after --: a command to run with RIG_BOOTSTRAP set, instead of obeying")
@@ -74,7 +78,7 @@ def serve(options):
     began = time.monotonic()
     overrides = [pair.split("=", 1) for pair in options.set]
     with Cluster(kit, options.nodes, options.secure, options.proxied, overrides, options.heap, options.java_option,
-                 options.keep) as cluster:
+                 options.keep, folder=options.folder) as cluster:
         for topic in options.topic:
             name, partitions = topic.rsplit(":", 1)
             cluster.helper.ask("create", name, partitions, options.nodes)

@@ -1,4 +1,5 @@
-"""The Java process that administers, produces and consumes: a JSON array of words in, a JSON object out, a line each."""
+"""A process that obeys: a JSON array of words in, a JSON object out, a line each. Above all the Java one that administers,
+produces and consumes; the fault matrix speaks to its proxies and fakes in the same way."""
 import json
 import selectors
 import subprocess
@@ -44,6 +45,10 @@ class Helper:
                 self.rest += some
         line, self.rest = self.rest.split(b"\n", 1)
         return line
+
+    def greeting(self, within=30):
+        """The line that programs other than the Java one print when they are up."""
+        return json.loads(self._line(within))
 
     def leave(self):
         """Lets it end by itself, so that it writes its class archive."""

@@ -18,6 +18,10 @@
 //! `kafka-seal-keyed` of `benches/micro` against `kafka-seal`). The first block stays as it was, so that a batch can
 //! be split.
 //!
+//! A codec that works block by block may begin before that: `compress_ahead`, between requests, compresses what the
+//! newest run has of whole blocks while it is in the cache, into the second block opposite to the run. `seal` goes on
+//! from there if every batch is one run, else it begins afresh.
+//!
 //! Neither lengths nor addresses change from `seal` to `clear`, and only `stamp` and `split` change bytes: of
 //! the slot they are called for. When that is allowed (nothing of it in flight) is the producer's to know.
 //! The arena knows no topics, brokers, acknowledgements or times of day.
@@ -56,7 +60,7 @@ pub struct Slot(pub u32);
 pub struct ArenaLimits {
     /// Partitions that there may be, over all topics: indexes given to `append` are below. 4 bytes each.
     pub partitions: u32,
-    /// Batches in one commit: one for each partition that it touches, and one more for each that is full. 124
+    /// Batches in one commit: one for each partition that it touches, and one more for each that is full. 136
     /// bytes each, as are `splits`.
     pub batches: u32,
     /// Times that a batch of one commit may be split.
@@ -108,11 +112,28 @@ struct Batch {
     /// First of its runs. Set by `seal`.
     first_run: u32,
     first_timestamp_ms: i64,
+    /// What of its first run is compressed already.
+    ahead: Ahead,
     /// From here on down set by `seal`.
     max_timestamp_ms: i64,
     /// Its part of the second block: from here, as many bytes as it has in the first.
     region: u32,
     place: Place,
+}
+
+/// A frame that was begun in the second block before its batch is sealed, opposite to the run that it is made of.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    /// Bytes of the run that are in it.
+    raw: u32,
+    /// Bytes of the frame; 0: not begun.
+    made: u32,
+    /// It became no shorter than its run.
+    vain: bool,
+}
+
+impl Ahead {
+    const NONE: Ahead = Ahead { raw: 0, made: 0, vain: false };
 }
 
 /// A point to which [`RecordArena::rollback`] returns.
@@ -239,7 +260,19 @@ impl<M: Memory> RecordArena<M> {
         }
     }
 
-    /// Forgets all that came after `mark`.
+    /// Whether a record for this partition would lie next to those that it has: it has none, or the newest.
+    #[inline]
+    pub fn stays_whole(&self, partition: u32) -> bool {
+        let slot = self.slot_of[partition as usize];
+        slot == NONE || self.runs.last().is_some_and(|run| run.slot == slot)
+    }
+
+    /// The partition of the newest record.
+    pub fn newest_partition(&self) -> Option<u32> {
+        self.runs.last().map(|run| self.batches[run.slot as usize].partition)
+    }
+
+    /// Forgets all that came after `mark`. What was compressed ahead before it stays.
     pub fn rollback(&mut self, mark: Mark) {
         for run in self.runs.drain(mark.runs..) {
             let batch = &mut self.batches[run.slot as usize];
@@ -372,6 +405,7 @@ impl<M: Memory> RecordArena<M> {
             bytes: 0,
             first_run: NONE,
             first_timestamp_ms: timestamp_ms,
+            ahead: Ahead::NONE,
             max_timestamp_ms: timestamp_ms,
             region: 0,
             place: Place::UNSEALED,

@@ -1,5 +1,5 @@
 //! From records to batches that are ready to be sent, and to halves of them.
-use super::{Batch, NONE, RecordArena, Run, Slot};
+use super::{Ahead, Batch, NONE, RecordArena, Run, Slot};
 use crate::kafka::batch::{BatchHeader, HEADER_BYTES, Stamp, length_at, renumber};
 use crate::kafka::compress::{Codec, Compress};
 use crate::memory::Memory;
@@ -51,13 +51,53 @@ impl<M: Memory> RecordArena<M> {
             batch.max_timestamp_ms = largest.max(run.max_timestamp_ms);
             batch.first_run = index as u32;
         }
+        // Then each region is opposite to the batch's only run.
+        let whole = self.runs.len() == self.batches.len();
         let mut region = 0;
         for slot in 0..self.batches.len() {
             self.batches[slot].region = region;
             region += self.batches[slot].bytes;
-            let end = self.second.bytes().len();
-            self.place(slot, end, &mut compressor);
+            if !(whole && self.finish_ahead(slot, &mut compressor)) {
+                // What lies behind may be frames that were begun.
+                let end = if whole { region as usize } else { self.second.bytes().len() };
+                self.place(slot, end, &mut compressor);
+            }
         }
+    }
+
+    /// Compresses what the newest run has of whole blocks, if it is its batch's only one. To be called between requests,
+    /// not between `mark` and `rollback`, and with the compressor that `seal` is given.
+    pub fn compress_ahead(&mut self, compressor: &mut dyn Compress) {
+        let (Some(block), Some(run)) = (compressor.block_bytes(), self.runs.last()) else { return };
+        let batch = &mut self.batches[run.slot as usize];
+        let blocks = (run.bytes - batch.ahead.raw.min(run.bytes)) / block as u32 * block as u32;
+        if blocks == 0 || batch.bytes != run.bytes || batch.ahead.vain {
+            return;
+        }
+        let (at, raw) = (run.at as usize, (run.at + batch.ahead.raw) as usize);
+        let raw = &self.first.bytes()[raw..raw + blocks as usize];
+        let out = &mut self.second.bytes_mut()[at..at + run.bytes as usize];
+        match compressor.go_on(raw, false, out, batch.ahead.made as usize) {
+            Some(made) => (batch.ahead.raw, batch.ahead.made) = (batch.ahead.raw + blocks, made as u32),
+            None => batch.ahead.vain = true,
+        }
+    }
+
+    /// Ends the frame that was begun for a batch. False: there is none, or it would not be shorter.
+    fn finish_ahead(&mut self, slot: usize, compressor: &mut Option<&mut dyn Compress>) -> bool {
+        let batch = &mut self.batches[slot];
+        let (Some(compressor), false) = (compressor, batch.ahead.made == 0 || batch.ahead.vain) else {
+            return false;
+        };
+        let run = &self.runs[batch.first_run as usize];
+        debug_assert!(run.at == batch.region && run.bytes == batch.bytes && batch.ahead.raw <= run.bytes);
+        let (at, end) = (run.at as usize, (run.at + run.bytes) as usize);
+        let rest = &self.first.bytes()[at + batch.ahead.raw as usize..end];
+        let out = &mut self.second.bytes_mut()[at..end];
+        let Some(made) = compressor.go_on(rest, true, out, batch.ahead.made as usize) else { return false };
+        let codec = compressor.codec();
+        batch.place = Place { second: true, at: batch.region, bytes: made as u32, codec };
+        true
     }
 
     /// The batches' slots, in the order of [`RecordArena::batches`], without borrowing the arena.
@@ -139,6 +179,7 @@ impl<M: Memory> RecordArena<M> {
         let (kept_bytes, kept_max) = self.total(whole.first_run);
         let (bytes, max) = self.total(tail);
         let region = whole.region + kept_bytes;
+        let whole = Batch { ahead: Ahead::NONE, ..whole };
         let half = Batch { records: kept, bytes: kept_bytes, max_timestamp_ms: kept_max, ..whole };
         self.batches[first] = half;
         let records = whole.records - kept;

@@ -308,6 +308,83 @@ struct Step {
     undo: usize,
 }
 
+/// Appends a request of some events to both, or nothing of it; whether there was room.
+fn request(
+    arenas: [&mut Arena; 2],
+    partition: u32,
+    random: &mut fastrand::Rng,
+    noise: bool,
+    undone: bool,
+) -> bool {
+    let [plain, ahead] = arenas;
+    let marks = (plain.mark(), ahead.mark());
+    let mut room = true;
+    for n in 0..random.u32(1..200) {
+        let value: Vec<u8> = match noise {
+            true => (0..300).map(|_| random.u8(..)).collect(),
+            false => {
+                format!("{{\"n\":{n},\"chance\":{},\"text\":\"{}\"}}", random.u64(..), "order ".repeat(40))
+                    .into()
+            }
+        };
+        let put = |arena: &mut Arena| arena.append(partition, None, &[], 1000, &value, false);
+        let (first, second) = (put(plain), put(ahead));
+        assert_eq!(first, second);
+        room &= first.is_ok();
+    }
+    if undone || !room {
+        plain.rollback(marks.0);
+        ahead.rollback(marks.1);
+    }
+    room
+}
+
+#[test]
+fn work_done_ahead_changes_no_byte() {
+    let limits = ArenaLimits { batch_bytes: 300_000, ..LIMITS };
+    let mut random = fastrand::Rng::with_seed(8);
+    for round in 0..40 {
+        let (mut plain, mut ahead) = (arena(1 << 20, limits), arena(1 << 20, limits));
+        let (mut at_once, mut in_steps) = (Lz4::new(), Lz4::new());
+        let (again, noise) = (round % 3 == 1, round % 5 == 4);
+        let mut partition = 0;
+        loop {
+            let undone = random.u32(..6) == 0;
+            if !request([&mut plain, &mut ahead], partition, &mut random, noise, undone) && partition > 6 {
+                break;
+            }
+            if random.bool() {
+                ahead.compress_ahead(&mut in_steps);
+            }
+            if random.u32(..4) == 0 {
+                partition = if again && partition < 6 { random.u32(..8) } else { partition + 1 };
+            }
+            if plain.len() > 900_000 || partition > 60 {
+                break;
+            }
+        }
+        let begun = ahead.batches.iter().any(|batch| batch.ahead.made > 0);
+        assert!(begun || noise, "round {round}");
+        plain.seal(Some(&mut at_once));
+        ahead.seal(Some(&mut in_steps));
+        let slots: Vec<Slot> = plain.slots().collect();
+        for slot in slots {
+            for arena in [&mut plain, &mut ahead] {
+                arena.stamp(slot, STAMP);
+            }
+            assert!(sent(&plain, slot) == sent(&ahead, slot), "round {round}, {slot:?}");
+            let halves = plain.split(slot, Some(&mut at_once));
+            assert_eq!(halves, ahead.split(slot, Some(&mut in_steps)));
+            for half in halves.into_iter().flat_map(|(first, second)| [first, second]) {
+                for arena in [&mut plain, &mut ahead] {
+                    arena.stamp(half, STAMP);
+                }
+                assert!(sent(&plain, half) == sent(&ahead, half), "round {round}, half {half:?} of {slot:?}");
+            }
+        }
+    }
+}
+
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..most),

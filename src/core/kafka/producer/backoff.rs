@@ -13,7 +13,7 @@ impl Backoff {
     /// The wait after `failures` failures in a row (1 at least): 80 % to 120 % of the doubled first wait.
     ///
     /// Without chance all partitions that lost one leader, on all shards, would come back in the same instant.
-    pub(super) fn wait_ns(self, failures: u32, chance: &mut fastrand::Rng) -> u64 {
+    pub(crate) fn wait_ns(self, failures: u32, chance: &mut fastrand::Rng) -> u64 {
         let doublings = failures.saturating_sub(1).min(32);
         let wait = self.min_ns.saturating_mul(1 << doublings).min(self.max_ns).max(1);
         wait / 5 * 4 + chance.u64(0..=wait / 5 * 2)

@@ -87,7 +87,9 @@ impl Producer {
                 Asked::Produce => self.unanswered(now_ns, row, at),
             }
         }
-        if was_up && !self.is_bootstrap(row) {
+        // Whoever answered may not have known yet that it is gone: as long as it is said to lead, each dial that fails
+        // asks again.
+        if !self.is_bootstrap(row) && (was_up || self.rows[row].leads > 0) {
             self.want_metadata(now_ns);
         }
     }

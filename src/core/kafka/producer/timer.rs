@@ -49,10 +49,10 @@ impl Producer {
             State::Dialing(since) => {
                 let end = since + self.settings.dial_timeout_ns;
                 if end <= now_ns {
-                    self.hang_up(now_ns, row, LinkFailure::Timeout);
-                } else {
-                    self.wake(end);
+                    return self.hang_up(now_ns, row, LinkFailure::Timeout);
                 }
+                self.wake(end);
+                self.suspect(now_ns, since);
             }
             State::Up => self.tick_requests(now_ns, row),
         }
@@ -61,7 +61,6 @@ impl Producer {
     fn tick_requests(&mut self, now_ns: u64, row: usize) {
         let Some(asked) = self.rows[row].oldest_ns() else { return };
         let end = asked + self.settings.request_timeout_ns;
-        let suspect = asked + self.settings.suspect_ns;
         if end <= now_ns {
             return self.hang_up(now_ns, row, LinkFailure::Timeout);
         }
@@ -73,6 +72,12 @@ impl Producer {
             self.rows[row].silent = true;
             self.topics.version += 1;
         }
+        self.suspect(now_ns, asked);
+    }
+
+    /// Asks who leads when a broker has been silent since `since_ns` for long enough to doubt it.
+    fn suspect(&mut self, now_ns: u64, since_ns: u64) {
+        let suspect = since_ns + self.settings.suspect_ns;
         if suspect > now_ns {
             return self.wake(suspect);
         }

@@ -11,6 +11,9 @@
 //!     └─────────────────────┘               └── unsized: ends with the connection (Replies::end)
 //! ```
 //!
+//! The load tester wants no more than that, at the cost of a comparison; whoever wants fields and bodies listens
+//! with a [`Tap`].
+//!
 //! [`LineReplies`] reads what ringmill answers to lines.
 mod lines;
 #[cfg(test)]
@@ -198,7 +201,12 @@ impl Replies {
     pub fn feed<'a>(&'a mut self, data: &'a [u8]) -> Feed<'a> {
         self.before += self.fed;
         self.fed = data.len() as u64;
-        Feed { replies: self, data, at: 0, ended: false }
+        Feed { replies: self, tap: None, data, at: 0, ended: false }
+    }
+
+    /// The same, and `tap` hears what the replies say.
+    pub fn feed_to<'a>(&'a mut self, data: &'a [u8], tap: &'a mut dyn Tap) -> Feed<'a> {
+        Feed { tap: Some(tap), ..self.feed(data) }
     }
 
     /// Whether a reply has begun and is not complete.
@@ -277,10 +285,20 @@ impl Default for Replies {
     }
 }
 
+/// Hears what a reply says, beside where it ends.
+pub trait Tap {
+    /// A head begins: an interim one, or the reply's.
+    fn begin(&mut self);
+    /// One field of it. Of a line that is very long the front.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+    /// Some bytes of the body, its transfer coding taken off.
+    fn body(&mut self, bytes: &[u8]);
+}
+
 /// The replies that end in one piece of input, in their order.
-#[derive(Debug)]
 pub struct Feed<'a> {
     replies: &'a mut Replies,
+    tap: Option<&'a mut dyn Tap>,
     data: &'a [u8],
     at: usize,
     ended: bool,
@@ -303,6 +321,12 @@ impl Iterator for Feed<'_> {
     }
 }
 
+impl core::fmt::Debug for Feed<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Feed").field("replies", &self.replies).field("at", &self.at).finish()
+    }
+}
+
 impl Feed<'_> {
     fn advance(&mut self) -> Result<Option<Reply>, BadReply> {
         // Where the head and the body began, if in this piece.
@@ -320,10 +344,13 @@ impl Feed<'_> {
                     head_at = (self.replies.carry.total == 0).then_some(self.at);
                     if self.line(Head::begin)?.is_some() {
                         self.replies.state = State::Head;
+                        if let Some(tap) = &mut self.tap {
+                            tap.begin();
+                        }
                     }
                 }
                 State::Head => {
-                    if self.line(Head::take)? != Some(true) || self.passes_over()? {
+                    if self.field()? != Some(true) || self.passes_over()? {
                         continue;
                     }
                     if let Some(start) = head_at {
@@ -358,7 +385,11 @@ impl Feed<'_> {
     fn knows_head(&mut self) -> bool {
         let replies = &mut *self.replies;
         let seen = &replies.seen[..replies.seen_len];
-        let knows = !seen.is_empty() && replies.carry.total == 0 && self.data[self.at..].starts_with(seen);
+        // Whoever listens is told each field.
+        let knows = !seen.is_empty()
+            && self.tap.is_none()
+            && replies.carry.total == 0
+            && self.data[self.at..].starts_with(seen);
         if knows {
             self.at += seen.len();
             replies.head = replies.seen_head;
@@ -412,10 +443,26 @@ impl Feed<'_> {
     /// Passes over up to `left` bytes; `true` when that were all.
     fn skip(&mut self, left: u64, state: impl Fn(u64) -> State) -> bool {
         let taken = left.min((self.data.len() - self.at) as u64);
+        if let Some(tap) = &mut self.tap {
+            tap.body(&self.data[self.at..self.at + taken as usize]);
+        }
         self.at += taken as usize;
         self.replies.body_bytes += taken;
         self.replies.state = state(left - taken);
         left == taken
+    }
+
+    /// Reads one line of a head; `true` for the empty one that ends it.
+    fn field(&mut self) -> Result<Option<bool>, BadReply> {
+        let mut tap = self.tap.take();
+        let read = self.line(|head, line| {
+            if let (Some(tap), Some(colon)) = (&mut tap, memchr(b':', line.text)) {
+                tap.field(&line.text[..colon], line.text[colon + 1..].trim_ascii());
+            }
+            head.take(line)
+        });
+        self.tap = tap;
+        read
     }
 
     /// What `read` makes of the next line of a head, chunk size or trailer, `None` while it is not all there.

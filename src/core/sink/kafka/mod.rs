@@ -8,16 +8,18 @@
 //! take_events ─▶ route (once a request) ─▶ append (each event) ─▶ send: seal, submit ─▶ take_outcome … ─▶ done
 //! ```
 mod bound;
+mod remote;
 mod routing;
 mod time;
 
+pub(crate) use remote::flaw;
 pub use routing::{HEADERS_MAX, HeaderRules, KeyFrom, Routing, TimeFrom, TopicFrom};
 pub use time::unix_ms;
 
-use super::{Mail, NotReady, Receipt, Request, Sealed, Sink};
+use super::{Mail, NotReady, Receipt, Remote, Request, Sealed, Sink};
 use crate::ack::Ack;
 use crate::batch::Batch;
-use crate::batch::fate::{Failure, Fate};
+use crate::batch::fate::{Cause, Failure, Fate};
 use crate::batch::store::{Layout, Records};
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
@@ -59,6 +61,10 @@ pub struct KafkaSink {
     compress: Option<Box<dyn Compress>>,
     routing: Routing,
     shard: u32,
+    /// Id of the event that was last appended.
+    id: EventId,
+    /// Records of a partition come together, so that compressing them need not wait for the commit.
+    ahead: bool,
     fixed: Option<TopicIndex>,
     /// Topics of streams, by name of the stream.
     streams: Vec<(StreamName, TopicIndex)>,
@@ -176,6 +182,11 @@ impl KafkaSink {
         let mut sink = KafkaSink {
             producer: Producer::new(settings.producer),
             shard: settings.shard,
+            id: EventId::new(settings.shard, settings.first_sequence),
+            ahead: matches!(settings.spread, Spread::Sticky { .. } | Spread::Explicit(_))
+                && matches!(settings.routing.key, KeyFrom::None)
+                && matches!(settings.routing.topic, TopicFrom::Fixed(_))
+                && settings.compress.as_ref().is_some_and(|compress| compress.block_bytes().is_some()),
             limits: settings.arena,
             spread: settings.spread,
             seed,
@@ -314,12 +325,19 @@ impl KafkaSink {
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
         let key = self.routing.key(value, event.key, &mut self.scratch);
-        let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
-        let (shard, sequence) = event.id.unwrap_or_else(next);
-        let id = EventId::new(shard, sequence);
-        let headers = Headers::new(&self.routing.headers, event.stream, &id);
-        let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
-        if !records.arena.takes(bytes, headers.as_slice().len()) {
+        let list;
+        let (headers, headers_bytes) = match self.routing.headers.is_empty() {
+            true => (&[][..], 0),
+            false => {
+                let next = || (self.shard, self.next_sequence + u64::from(records.arena.events()));
+                let (shard, sequence) = event.id.unwrap_or_else(next);
+                self.id.turn_to(shard, sequence);
+                list = Headers::new(&self.routing.headers, event.stream, &self.id);
+                (list.as_slice(), list.bytes())
+            }
+        };
+        let bytes = value.len() + key.map_or(0, <[u8]>::len) + headers_bytes;
+        if !records.arena.takes(bytes, headers.len()) {
             return Err(Unfit::TooLarge);
         }
         records.note_time(event.now_ns);
@@ -329,16 +347,32 @@ impl KafkaSink {
         let room = records.arena.batch_bytes_max().saturating_sub(bytes);
         let fitness = |number| match partitions.index(number).filter(|_| partitions.is_connected(number)) {
             None => Fitness::Unusable,
-            Some(index) if records.arena.newest_bytes(index.0) < room => Fitness::Fit,
-            Some(_) => Fitness::Full,
+            Some(index) => match records.arena.newest_bytes(index.0) {
+                0 => Fitness::Empty,
+                bytes if bytes < room => Fitness::Fit,
+                _ => Fitness::Full,
+            },
         };
         let number = partitioner.choose(key, bytes, partitions.count, fitness);
         if number.is_some_and(|number| partitions.is_forsaken(number)) {
             return Err(Unfit::NoLeader);
         }
         let index = number.and_then(|number| partitions.index(number)).ok_or(Unfit::Full)?;
-        let appended = records.arena.append(index.0, key, headers.as_slice(), time_ms, value, breaks);
+        // Rather another batch behind that one than a run that comes back to what was compressed already.
+        let comes_back = self.ahead && key.is_none() && !records.arena.stays_whole(index.0);
+        let newest = if comes_back { records.arena.newest_partition() } else { None };
+        let partition = newest.unwrap_or(index.0);
+        let appended = records.arena.append(partition, key, headers, time_ms, value, breaks);
         appended.map_err(|_| Unfit::Full)
+    }
+
+    /// Does a part of the next commit's work: compresses what lies together of the events that are there. To be
+    /// called between requests, when nothing can be taken back any more.
+    #[inline]
+    pub fn work_ahead<M: Memory>(&mut self, records: &mut Records<M>) {
+        if let (true, Some(compress)) = (self.ahead, self.compress.as_mut()) {
+            records.arena.compress_ahead(&mut **compress);
+        }
     }
 
     /// Hands a filled arena to the producer. Returns how many outcomes there will be.
@@ -397,7 +431,7 @@ impl KafkaSink {
             Fate::Refused => &mut self.figures.events_refused,
         } += u64::from(batch.records);
         for events in records.arena.events_of(slot) {
-            records.fates.fail(events, Failure { fate, partition, reason });
+            records.fates.fail(events, Failure { fate, cause: Cause::Kafka(partition, reason) });
         }
         if fate == Fate::Refused { Returned::Refused } else { Returned::Done }
     }
@@ -466,6 +500,14 @@ impl Sink for KafkaSink {
     }
 
     fn kafka_mut(&mut self) -> Option<&mut KafkaSink> {
+        Some(self)
+    }
+
+    fn remote<M: Memory>(&self) -> Option<&dyn Remote<M>> {
+        Some(self)
+    }
+
+    fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
         Some(self)
     }
 

@@ -68,6 +68,14 @@ pub struct HeaderRules {
     pub extra: Vec<(String, String)>,
 }
 
+impl HeaderRules {
+    /// Whether records have none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.stream.is_none() && self.event_id.is_none() && self.extra.is_empty()
+    }
+}
+
 impl Routing {
     /// Everything to one topic, without key and headers, at the time it came.
     pub fn fixed(topic: &str) -> Routing {
@@ -129,19 +137,33 @@ impl Routing {
 }
 
 /// `shard:sequence`, as a header says it.
+#[derive(Debug)]
 pub(super) struct EventId {
     text: [u8; 32],
     len: usize,
+    shard: u32,
+    sequence: u64,
 }
 
 impl EventId {
     pub(super) fn new(shard: u32, sequence: u64) -> EventId {
-        let mut id = EventId { text: [0; 32], len: 0 };
+        let mut id = EventId { text: [0; 32], len: 0, shard, sequence };
         let mut digits = itoa::Buffer::new();
         id.put(digits.format(shard).as_bytes());
         id.put(b":");
         id.put(digits.format(sequence).as_bytes());
         id
+    }
+
+    /// Makes it the id of another event: mostly of the next, which differs in its last digit nine times of ten.
+    #[inline]
+    pub(super) fn turn_to(&mut self, shard: u32, sequence: u64) {
+        let last = &mut self.text[self.len - 1];
+        match sequence.checked_sub(self.sequence).filter(|_| shard == self.shard) {
+            Some(0) => {}
+            Some(1) if *last != b'9' => (*last, self.sequence) = (*last + 1, sequence),
+            _ => *self = EventId::new(shard, sequence),
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -161,7 +183,8 @@ pub(super) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    #[inline]
+    // Left to itself the compiler copies the list about: 15 ns an event.
+    #[inline(always)]
     pub(super) fn new(rules: &'a HeaderRules, stream: &'a StreamName, id: &'a EventId) -> Headers<'a> {
         let mut headers = Headers { list: [(&[], &[]); HEADERS_MAX], len: 0 };
         if let Some(name) = &rules.stream {
@@ -174,6 +197,7 @@ impl<'a> Headers<'a> {
         headers
     }
 
+    #[inline(always)]
     fn put(&mut self, name: &'a str, value: &'a [u8]) {
         self.list[self.len] = (name.as_bytes(), value);
         self.len += 1;
@@ -187,5 +211,22 @@ impl<'a> Headers<'a> {
     /// Bytes of names and values.
     pub(super) fn bytes(&self) -> usize {
         self.as_slice().iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_turns_is_one_made_afresh() {
+        let sequences = (0..1200).chain([998, 999, 1000, 1000, 7, u64::MAX - 1, u64::MAX, 0, 1]);
+        let mut id = EventId::new(3, 5);
+        for sequence in sequences {
+            let shard = 3 + u32::from(sequence == 77);
+            id.turn_to(shard, sequence);
+            assert_eq!(id.as_bytes(), EventId::new(shard, sequence).as_bytes());
+        }
+        assert_eq!(id.as_bytes(), b"3:1");
     }
 }

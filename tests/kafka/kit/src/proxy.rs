@@ -34,6 +34,8 @@ pub enum Meddle {
     DelayAnswer(Duration),
     /// The answer comes in pieces of so many bytes, each a packet of its own.
     SliceAnswer(usize),
+    /// The lowest bit of the byte that lies so many before the request's end (0 is the last) arrives inverted.
+    FlipRequest(usize),
 }
 
 /// A rule: what happens to how many exchanges of a call.
@@ -197,8 +199,12 @@ fn requests(shared: &Shared, from: &mut TcpStream, to: &mut TcpStream, awaited: 
         let key = ApiKey::try_from(head.key).map_err(|()| io::ErrorKind::InvalidData)?;
         shared.state().requests.push((key, head.version));
         let meddle = shared.meddle(key);
-        let bytes = framed(&frame);
+        let mut bytes = framed(&frame);
         match meddle {
+            Some(Meddle::FlipRequest(before)) => {
+                let at = bytes.len().saturating_sub(before + 1).max(4); // Never the frame's length.
+                bytes[at] ^= 1;
+            }
             Some(Meddle::CutRequestAfter(sent)) => return shared.write(to, &bytes[..sent.min(bytes.len())]),
             Some(Meddle::DelayRequest(time)) => thread::sleep(time),
             _ => {}

@@ -212,13 +212,14 @@ fn nothing_is_said_before_the_login() {
 #[test]
 fn the_proxy_loses_answers_and_keeps_requests() {
     type Seen = fn(Result<i16, io::ErrorKind>) -> bool;
-    let cases: [(Meddle, Seen, usize); 6] = [
+    let cases: [(Meddle, Seen, usize); 7] = [
         (Meddle::DropAnswer, is_silent, 3),
         (Meddle::CutAnswer, is_closed, 3),
         (Meddle::CutAnswerAfter(7), is_closed, 3),
         (Meddle::CutRequestAfter(40), is_closed, 0),
         (Meddle::SliceAnswer(1), |seen| seen == Ok(0), 3),
         (Meddle::DelayAnswer(Duration::from_millis(20)), |seen| seen == Ok(0), 3),
+        (Meddle::FlipRequest(20), |seen| seen == Ok(error::CORRUPT_MESSAGE), 0),
     ];
     for (meddle, seen, stored) in cases {
         let fake = fake();

@@ -271,6 +271,56 @@ fn of_a_cluster_with_more_brokers_than_links_those_that_lead_are_known() {
     assert_eq!(leaders, [Some(8), Some(9)]);
 }
 
+/// Answers everything well but dials to broker 1, until a batch is sent; gives the link and how often it was asked who
+/// leads. Broker 2 is said to lead from the third answer on.
+fn leader_that_is_gone(desk: &mut Desk, refused: bool) -> Option<(Wish, u32)> {
+    let (end, mut asked) = (desk.now + 20 * S, 0);
+    loop {
+        while let Some(wish) = desk.wish() {
+            match wish {
+                Wish::Dial(link, Endpoint::Broker { id: 1 }) if refused => desk.down(link),
+                Wish::Dial(_, Endpoint::Broker { id: 1 }) | Wish::HangUp(_) => {}
+                Wish::Dial(link, _) => desk.up(link),
+                Wish::Metadata(link, correlation) => {
+                    asked += 1;
+                    if asked == 3 {
+                        desk.topics[0].2[0] = (2, 1);
+                    }
+                    desk.metadata(link, correlation);
+                }
+                Wish::Id(link, correlation, _) => desk.id(link, correlation, 0),
+                produce @ Wish::Produce(..) => return Some((produce, asked)),
+            }
+        }
+        desk.now = desk.p.deadline_ns().filter(|at| *at <= end)?.max(desk.now);
+        desk.p.tick(desk.now);
+    }
+}
+
+#[test]
+fn a_leader_that_cannot_be_reached_makes_it_ask_again_who_leads() {
+    // The others learn later than we do that a broker is gone: their first answers still name it. Its port may be closed,
+    // or nobody there at all.
+    for refused in [true, false] {
+        let mut desk = Desk::new(&[1]);
+        desk.submit(0, 0, 1);
+        let (link, ..) = desk.produce();
+        let gone = desk.now;
+        desk.down(link);
+        let sent = leader_that_is_gone(&mut desk, refused);
+        let Some((Wish::Produce(link, correlation, batches), asked)) = sent else {
+            panic!("refused {refused}: never sent to the new leader")
+        };
+        assert!(
+            asked == 3 && desk.now - gone < 8 * S,
+            "refused {refused}: {asked} after {}",
+            desk.now - gone
+        );
+        desk.say(&(link, correlation, batches), 0, 0);
+        desk.written(0);
+    }
+}
+
 #[test]
 fn a_partition_without_a_leader_gives_up_what_is_in_no_log_and_keeps_what_may_be() {
     let mut desk = Desk::with(Settings { leader_wait_ns: 3 * S, ..settings() }, &[1, 1]);

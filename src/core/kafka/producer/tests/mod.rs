@@ -7,6 +7,7 @@ mod cluster_rules;
 mod desk;
 mod network;
 mod oracle;
+mod patience;
 mod rules;
 mod simulation;
 mod world;

@@ -2,7 +2,6 @@
 use super::cluster::Cluster;
 use super::oracle::{self, Told};
 use crate::kafka::producer::mutant::Mutant;
-use crate::kafka::producer::partition::Phase;
 use crate::kafka::producer::*;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::format;
@@ -309,28 +308,6 @@ impl World {
             self.settle(slot, outcome)?;
         }
         self.nobody_is_held_up()
-    }
-
-    /// What is surely in no log waits for a leader no longer than it may.
-    fn nobody_is_held_up(&self) -> Result<(), String> {
-        let producer = &self.producer;
-        // Hanging up in the end is not told to anybody.
-        if producer.is_finished() {
-            return Ok(());
-        }
-        for part in &producer.partitions {
-            let reached = part.leader.is_some_and(|row| producer.rows[row].is_up());
-            if reached == part.away_since_ns.is_some() {
-                return Err(format!("does not know whether its leader is there: {part:?}"));
-            }
-            let too_long = |since| self.now > since + producer.settings.leader_wait_ns;
-            let waits = !matches!(part.phase, Phase::Sent { .. } | Phase::Held)
-                && part.head.is_some_and(|head| !producer.batches[head].maybe);
-            if waits && part.away_since_ns.is_some_and(too_long) {
-                return Err(format!("waits for a leader for too long: {part:?}"));
-            }
-        }
-        Ok(())
     }
 
     fn dial(&mut self, link: LinkId, to: Endpoint) -> Result<(), String> {

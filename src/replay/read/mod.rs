@@ -2,13 +2,13 @@
 //!
 //! What is sound is the [`Walker`]'s to say; here is which file it walks, where it begins, and how far it may go: a
 //! shard that is being written to says what is durable ([`Reader::allow`]), and nothing beyond is looked at.
+mod place;
+
 use super::chunk::Chunk;
 use super::cursor::Place;
 use crate::command::segments::directory::{self, Segment, Source, following};
 use crate::command::segments::{damage_line, tail_line};
-use crate::core::segment::{
-    Chain, Commit, Depth, Front, HEADER_BYTES, Header, Step, StreamName, Walker, front,
-};
+use crate::core::segment::{Commit, Depth, Front, HEADER_BYTES, Header, Step, StreamName, Walker, front};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -387,7 +387,10 @@ impl Reader {
             Bound::End => true,
             Bound::Through { segment, .. } => file.number <= segment,
         };
-        let Some(segment) = self.files.pop_front_if(|file| may(file)) else { return Ok(false) };
+        if !self.files.front().is_some_and(may) {
+            return Ok(false);
+        }
+        let Some(segment) = self.files.pop_front() else { return Ok(false) };
         let resumes = segment.number == self.place.segment;
         let mut source = match Source::open(&segment.path) {
             Ok(source) => source,
@@ -425,50 +428,6 @@ impl Reader {
 
     fn is_before_bound(&self, number: u64) -> bool {
         matches!(self.bound, Bound::Through { segment, .. } if number < segment)
-    }
-
-    /// A segment that begins before the place where the chain stands replaces what stood there.
-    fn go_back(&mut self, segment: &Segment, header: &Header) {
-        if self.place.chain.is_some_and(|chain| header.seq < chain.seq) || header.seq < self.place.next {
-            let line = format!("{} begins at event {}", segment.name, header.seq);
-            let was = self.place.next;
-            self.findings.push(Finding::Replaced(format!(
-                "{line}, though events up to {} were replayed: they were replaced since, and what is there now is \
-                 replayed",
-                was.saturating_sub(1)
-            )));
-            self.place.chain = None;
-            self.place.next = header.seq;
-        }
-    }
-
-    /// Whether the file still holds the commits that were replayed; goes back to what it holds if not.
-    fn find_place(&mut self) {
-        if self.place.offset == 0 {
-            return;
-        }
-        let Some(file) = self.files.front() else { return };
-        let next = following(&self.files.iter().skip(1).cloned().collect::<Vec<_>>());
-        let Ok(source) = Source::open(&file.path) else { return };
-        let mut walker = Walker::new(source, self.shard, None, next, Depth::Headers);
-        let mut last: Option<Chain> = None;
-        while let Ok(Some(step)) = walker.step() {
-            last = walker.chain();
-            if !matches!(step, Step::Superseded(_))
-                && walker.position() == self.place.offset
-                && last == self.place.chain
-            {
-                return;
-            }
-        }
-        let sound = last.or(next.map(|next| Chain::before(&next))).map_or(self.place.next, |chain| chain.seq);
-        self.findings.push(Finding::Replaced(format!(
-            "{} is not what was replayed up to event {}: its end was replaced since; it is gone through again",
-            file.name,
-            self.place.next.saturating_sub(1)
-        )));
-        let next = self.place.next.min(sound);
-        self.place = Place { segment: file.number, offset: 0, chain: None, next };
     }
 
     fn list(&mut self) -> io::Result<()> {
