@@ -53,7 +53,7 @@ pub fn command() -> Clap {
 
 /// The settings of `serve` that `segments replay` takes too: those of its target, and the file they may stand in.
 fn is_for_replay(key: &&Key) -> bool {
-    key.name == "config" || key.name.starts_with("kafka.")
+    key.name == "config" || key.name.starts_with("kafka.") || key.name.starts_with("http.")
 }
 
 fn segments() -> Clap {

@@ -87,9 +87,8 @@ impl Bench {
             while let Some((peer, bytes)) = self.send() {
                 self.bytes += bytes;
                 self.links.peer_sent((self.now_ns, 0), &mut self.sink, peer, bytes);
-                if !self.links.borrows() || bulk {
-                    self.answer(peer);
-                }
+                // One send holds all of a request: its head and one piece.
+                self.answer(peer);
             }
             awaits += Remote::take_outcomes(&mut self.sink, &mut self.store, self.now_ns, &mut |_, _, _| {});
         }
@@ -130,7 +129,8 @@ fn a_commit_and_its_answers_allocate_nothing() {
         for _ in 0..200 {
             bench.round();
         }
-        assert!(bench.bytes - before.1 > 200 * 1000, "it went out");
+        // Alike events become next to nothing when they are compressed.
+        assert!(bench.bytes - before.1 > 200 * 200, "it went out");
         assert_eq!(CALLS.load(Relaxed) - before.0, 0, "{preset:?} {coding:?}");
     }
 }

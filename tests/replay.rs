@@ -1,6 +1,9 @@
 //! `ringmill segments replay` from outside: folders of segments, a strict fake broker, and real Apache Kafka.
 mod common;
 mod replaying;
+#[allow(dead_code, reason = "the tests of the HTTP sink use the rest")]
+#[path = "http/target.rs"]
+mod target;
 
 use common::{Server, TempDir, ndjson, run, run_within, serve_segments};
 use kafka_protocol::messages::ApiKey;
@@ -122,10 +125,10 @@ fn what_is_killed_goes_on_and_repeats_a_chunk_at_most() {
     let counts = counted(&ids(&fake, "events", 1));
     assert_eq!(counts.len(), 10_000, "{out}");
     let twice = counts.values().filter(|count| **count > 1).count();
-    // What the cursor did not know of: a tenth of a second, and the chunk that was out.
-    assert!(twice <= 2 * 1200 && counts.values().all(|count| *count <= 3), "{twice} twice");
+    // What the cursor did not know of: a tenth of a second at both ends of it, and the chunk that was out.
+    assert!(twice <= 2 * 1600 && counts.values().all(|count| *count <= 3), "{twice} twice");
     let rest: usize = out.split("events=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert!(rest < 10_000 - before + 1200, "it went on: {rest} after {before}");
+    assert!(rest <= 10_000 - before + 1600, "it went on: {rest} after {before}");
 }
 
 #[test]
@@ -382,7 +385,9 @@ fn folders_without_events_and_bad_usage() {
     }
     let mut elsewhere = common::ringmill();
     elsewhere.args(["segments", "replay", "--to", "segments:x"]).arg(dir.path());
-    assert!(ends(elsewhere, 2).1.contains("events are replayed to kafka:"));
+    assert!(
+        ends(elsewhere, 2).1.contains("events are replayed to kafka:HOST:PORT/TOPIC or http://HOST/PATH")
+    );
 }
 
 #[test]
@@ -472,4 +477,57 @@ fn real_kafka_holds_everything_after_a_kill() {
 fn next_of(cursor: &Path) -> Option<u64> {
     let text = fs::read_to_string(cursor).ok()?;
     serde_json::from_str::<serde_json::Value>(&text).ok()?["next"].as_u64()
+}
+
+fn to_http(dir: &Path, target: &target::Target, more: &[&str]) -> Command {
+    let mut command = common::ringmill();
+    command.args(["segments", "replay"]).arg(dir).arg("--to").arg(format!("http://{}/in", target.address()));
+    command.args(more);
+    command
+}
+
+/// The events of the bodies that were taken, as ids.
+fn taken_ids(target: &target::Target) -> Vec<Id> {
+    let parsed = |line: &String| {
+        let event: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some((event["shard"].as_u64()? as u32, event["seq"].as_u64()?))
+    };
+    target.taken().iter().filter_map(parsed).collect()
+}
+
+#[test]
+fn an_http_target_gets_everything_once_whatever_it_answers() {
+    use target::{Act, Target};
+    for more in [
+        &["--driver", "uring"][..],
+        &["--driver", "glommio"],
+        &["--http-connections", "1", "--http-batch-bytes", "128k"],
+    ] {
+        let dir = sample("replay-http");
+        let again = Act::Answer(503, "Retry-After: 0\r\n", String::new());
+        let target = Target::start([again.clone(), Act::CloseAtHead, again]);
+        let (out, err) = ends(to_http(dir.path(), &target, more), 0);
+        assert!(out.starts_with("replayed shards=2 events=1800 bytes="), "{out}{err}");
+        let mut ids = taken_ids(&target);
+        ids.sort_unstable();
+        assert!(ids.into_iter().eq(all_of_sample()), "each once: {out}{err}");
+        let (out, _) = ends(to_http(dir.path(), &target, more), 0);
+        assert_eq!(out, "replayed shards=2 events=0 bytes=0\n");
+    }
+}
+
+#[test]
+fn an_http_target_that_will_not_have_it_stops_it() {
+    use target::{Act, Target};
+    let dir = sample("replay-http-no");
+    let target = Target::start([]);
+    target.always(Some(Act::Answer(503, "", String::new())));
+    let hasty = ["--http-request-timeout-s", "500ms", "--http-delivery-timeout-s", "1s"];
+    let (_, err) = ends(to_http(dir.path(), &target, &hasty), 1);
+    assert!(err.contains("stopped before event 1 of shard 0: ") && err.contains("503"), "{err}");
+    target.always(None);
+    ends(to_http(dir.path(), &target, &hasty), 0);
+    let mut ids = taken_ids(&target);
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(all_of_sample()));
 }

@@ -115,7 +115,7 @@ fn each_refusal_names_key_value_bound_and_line() {
         ("sink = \"segments:\"", "sink = segments: (a.toml line 1): no directory behind `segments:`"),
         (
             "sink = \"file\"",
-            "sink = file (a.toml line 1): not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC or null",
+            "sink = file (a.toml line 1): not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC, http://HOST/PATH or null",
         ),
         (
             "sink = \"null\"\nack = \"durable\"",
@@ -131,7 +131,7 @@ fn each_refusal_names_key_value_bound_and_line() {
         ),
         (
             "sink = \"x\"\nack = \"durable\"",
-            "sink = x (a.toml line 1): not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC or null",
+            "sink = x (a.toml line 1): not a sink; expected segments:DIR, kafka:HOST:PORT/TOPIC, http://HOST/PATH or null",
         ),
         ("cores = 7", "cores = 7 (a.toml line 1): core 7 is not online; online are 0-3"),
         ("cores = \"1-\"", "cores = 1- (a.toml line 1): `` is not a core number"),
@@ -275,7 +275,7 @@ fn a_spill_stands_beside_kafka_only_and_is_counted() {
     assert_eq!((spill.to_string().as_str(), spill.after), ("segments:/s", Duration::from_secs(3)));
     assert_eq!(plan.segments_dir(), Some(std::path::Path::new("/s")));
     assert_eq!((plan.ack, plan.segments.segment_bytes), (Ack::Replicated, 64 * MIB));
-    assert!(plan.to_string().contains("spill            segments:/s after 3 s, files of 64 MiB\n"), "{plan}");
+    assert!(plan.to_string().contains("spill            segments:/s after 3s, files of 64 MiB\n"), "{plan}");
     let without = derive(KAFKA);
     assert_eq!((without.spill.as_ref(), without.segments_dir()), (None, None));
     let term = |plan: &Plan, name: &str| {

@@ -123,7 +123,7 @@ fn the_sink_is_in_the_memory_plan() {
 
 #[test]
 fn files_of_secrets_are_read_or_refused_without_being_shown() {
-    let dir = std::env::temp_dir().join(format!("ringmill-http-secrets-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("ringmill-http-files-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.join(name);

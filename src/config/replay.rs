@@ -1,5 +1,6 @@
 //! What `segments replay` needs to know: its target, and where its engine runs. Decided as for `serve`.
-use super::kafka::{self, Address, KafkaPlan};
+use super::http::{self, HttpPlan};
+use super::kafka::{self, KafkaPlan};
 use super::machine::Machine;
 use super::plan::Sink;
 use super::raw::Raw;
@@ -12,7 +13,9 @@ use std::path::Path;
 #[derive(Clone, Debug)]
 pub enum Target {
     /// Kafka: which cluster and topic, and how.
-    Kafka(Address, Box<KafkaPlan>),
+    Kafka(kafka::Address, Box<KafkaPlan>),
+    /// An HTTP target, and how.
+    Http(http::Address, Box<HttpPlan>),
 }
 
 /// What was decided.
@@ -45,11 +48,20 @@ fn derive(to: &str, driver: &str, raw: &Raw, machine: &Machine) -> Result<Replay
     let sink = derive::parse_sink(to).map_err(|why| refuse(format!("--to {to}: {why}")))?;
     let mut read = Reader { raw, errors: Vec::new() };
     let mut warnings = Vec::new();
-    let plan = kafka::read(&mut read, &sink, &mut warnings);
+    // What stands in the server's file for another sink is no mistake here.
+    let kafka = kafka::read(&mut read, &sink, &mut Vec::new());
+    let http = http::read(&mut read, &sink, &mut warnings);
+    if kafka.is_some() {
+        warnings.clear();
+    }
     let name = sink.to_string();
-    let target = match (sink, plan) {
-        (Sink::Kafka(address), Some(plan)) => Target::Kafka(address, Box::new(plan)),
-        _ => return Err(refuse(format!("--to {to}: events are replayed to kafka:HOST:PORT/TOPIC"))),
+    let target = match (sink, kafka, http) {
+        (Sink::Kafka(address), Some(plan), _) => Target::Kafka(address, Box::new(plan)),
+        (Sink::Http(address), _, Some(plan)) => Target::Http(address, Box::new(plan)),
+        _ => {
+            let expected = "events are replayed to kafka:HOST:PORT/TOPIC or http://HOST/PATH";
+            return Err(refuse(format!("--to {to}: {expected}")));
+        }
     };
     let uring = match (driver, &machine.uring) {
         (_, Uring::Denied(why)) => return Err(refuse(why.clone())),

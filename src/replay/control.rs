@@ -174,10 +174,9 @@ impl Control {
         patience: Option<Duration>,
         messages: &Sender<Message>,
     ) -> Result<(), String> {
-        let Target::Kafka(setup) = target;
         let mut tell = teller(messages);
         let ended = move |result| tell(Told::Ended(result));
-        let engine = shard::host::start(hosting, *setup, feed(patience, messages), ended);
+        let engine = shard::host::start(hosting, target.beyond(), feed(patience, messages), ended);
         self.engine = Some(engine.map_err(|error| error.to_string())?);
         Ok(())
     }

@@ -51,19 +51,32 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum Target {
     /// A topic, or one for each stream.
     Kafka(Box<shard::kafka::Setup>),
+    /// An HTTP target, set up for arenas of [`shard::host::ARENA_BYTES`].
+    Http(Box<shard::http::Setup>),
 }
 
 impl Target {
     fn without_deadline(mut self) -> Target {
-        let Target::Kafka(setup) = &mut self;
-        setup.plan.delivery_timeout = FOR_EVER;
+        match &mut self {
+            Target::Kafka(setup) => setup.plan.delivery_timeout = FOR_EVER,
+            Target::Http(setup) => setup.plan.delivery_timeout = FOR_EVER,
+        }
         self
     }
 
     /// How long a sink may take nothing before a replay that gives up does.
     fn patience(&self) -> Duration {
-        let Target::Kafka(setup) = self;
-        setup.plan.delivery_timeout
+        match self {
+            Target::Kafka(setup) => setup.plan.delivery_timeout,
+            Target::Http(setup) => setup.plan.delivery_timeout,
+        }
+    }
+
+    fn beyond(self) -> shard::Beyond {
+        match self {
+            Target::Kafka(setup) => shard::Beyond::Kafka(*setup),
+            Target::Http(setup) => shard::Beyond::Http(*setup),
+        }
     }
 }
 

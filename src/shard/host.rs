@@ -2,7 +2,7 @@
 //!
 //! It has what any shard has (sink, links, driver), on an executor that is not pinned to a core of its own.
 use super::driver::{Bounds, Buffers, Edges, Hosted, Kind, Logic as _};
-use super::{Beyond, Handle, Running, Shard, connections, driver, kafka, make, sink};
+use super::{Beyond, Handle, Running, Shard, connections, driver, make, sink};
 use crate::config::plan::Validator;
 use crate::core::ack::Ack;
 use crate::core::batch::policy::Policy;
@@ -38,7 +38,7 @@ pub struct Hosting {
 /// When the mailbox or the executor cannot be made.
 pub fn start(
     hosting: Hosting,
-    setup: kafka::Setup,
+    beyond: Beyond,
     feed: Feed,
     ended: impl FnOnce(Result<(), String>) + Send + 'static,
 ) -> io::Result<Running> {
@@ -54,7 +54,7 @@ pub fn start(
                 log::warn!("cannot move the replay to cores {:?}: {error}", hosting.cores);
             }
             let run = async {
-                let beyond = Some(Beyond::Kafka(setup));
+                let beyond = Some(beyond);
                 let core = make(config(), sink(0, &None, &beyond, &None)?, Validator::Exact)?;
                 let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
                 let shard = Shard { core, edge, spill: None, feed: Some(Box::new(feed)) };

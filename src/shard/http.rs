@@ -23,7 +23,8 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug)]
 pub struct Setup {
     address: Address,
-    plan: HttpPlan,
+    /// How.
+    pub plan: HttpPlan,
     tls: Option<Tls>,
     /// What every request says of who we are.
     secrets: Vec<u8>,

@@ -20,7 +20,7 @@ pub enum SegmentsCommand {
     Cat(CatArgs),
     /// Check every byte of every segment, or what one receipt promised
     Verify(VerifyArgs),
-    /// Send stored events to Kafka, in order, from where the last replay left off
+    /// Send stored events to Kafka or over HTTP, in order, from where the last replay left off
     Replay(Box<ReplayArgs>),
 }
 
@@ -74,7 +74,7 @@ pub struct VerifyArgs {
 pub struct ReplayArgs {
     /// Directory of segments, as in `--sink segments:DIR`
     pub dir: PathBuf,
-    /// Where to: kafka:HOST:PORT[,HOST:PORT…]/TOPIC, as `serve --sink` takes it
+    /// Where to, as `serve --sink` takes it: kafka:HOST:PORT[,HOST:PORT…]/TOPIC or http://HOST[:PORT][/PATH]
     #[arg(long, value_name = "SINK")]
     pub to: String,
     /// Only this shard

@@ -1,4 +1,4 @@
-//! `segments replay`: stored events to Kafka, in order, from where the last replay left off.
+//! `segments replay`: stored events to Kafka or an HTTP target, in order, from where the last replay left off.
 //!
 //! The replay runs on a thread of its own; this one prints what it tells.
 use super::args::ReplayArgs;
@@ -10,7 +10,8 @@ use crate::core::segment::StreamName;
 use crate::replay::read::Selection;
 use crate::replay::{self, Cursors, Hosting, Notice, Once, Progress, Stopper, Summary};
 use crate::shard::driver::Kind;
-use crate::shard::kafka::Setup;
+use crate::shard::host::ARENA_BYTES;
+use crate::shard::{http, kafka};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,8 +28,16 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 pub(super) fn replay(args: &ReplayArgs, out: impl Write) -> Result<u64, Stop> {
     let (plan, rate) = decide(args)?;
     let shards: Vec<u32> = shards(&args.dir, args.shard)?.iter().map(|shard| shard.number).collect();
-    let Target::Kafka(address, kafka) = &plan.target;
-    let setup = Setup::new(address, kafka).map_err(Stop::Usage)?;
+    let target = match &plan.target {
+        Target::Kafka(address, plan) => {
+            let setup = kafka::Setup::new(address, plan).map_err(Stop::Usage)?;
+            replay::Target::Kafka(Box::new(setup))
+        }
+        Target::Http(address, plan) => {
+            let setup = http::Setup::new(address, plan, ARENA_BYTES).map_err(Stop::Usage)?;
+            replay::Target::Http(Box::new(setup))
+        }
+    };
     let once = Once {
         dir: args.dir.clone(),
         shards,
@@ -36,7 +45,7 @@ pub(super) fn replay(args: &ReplayArgs, out: impl Write) -> Result<u64, Stop> {
             stream: args.stream.as_ref().and_then(|stream| StreamName::new(stream.as_bytes())),
             from: args.from.unwrap_or(0),
         },
-        target: replay::Target::Kafka(Box::new(setup)),
+        target,
         name: plan.name.clone(),
         cursors: match (args.restart, args.adopt) {
             (true, _) => Cursors::Ignore,

@@ -165,10 +165,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             return;
         }
         let events = bay.batch.events();
-        let fates = bay.batch.records().map(|records| &records.fates).filter(|fates| !fates.is_empty());
-        let failed = fates.map_or(Vec::new(), |fates| {
-            (0..events).filter_map(|event| fates.of(event).map(|failure| (event, *failure))).collect()
-        });
+        let fates = bay.batch.fates();
+        let failed = match fates.is_empty() {
+            true => Vec::new(),
+            false => (0..events).filter_map(|at| fates.of(at).map(|failure| (at, *failure))).collect(),
+        };
         self.replayed = Some(Settlement { events, failed, lost });
     }
 }

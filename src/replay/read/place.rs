@@ -7,7 +7,9 @@ use crate::replay::cursor::Place;
 impl Reader {
     /// A segment that begins before the place where the chain stands replaces what stood there.
     pub(super) fn go_back(&mut self, segment: &Segment, header: &Header) {
-        if self.place.chain.is_some_and(|chain| header.seq < chain.seq) || header.seq < self.place.next {
+        // Before the first segment nothing is known but how far a replay came that was stopped in its first chunk.
+        let behind = self.place.segment != 0 && header.seq < self.place.next;
+        if behind || self.place.chain.is_some_and(|chain| header.seq < chain.seq) {
             let line = format!("{} begins at event {}", segment.name, header.seq);
             let was = self.place.next;
             self.findings.push(Finding::Replaced(format!(
