@@ -5,13 +5,14 @@ use super::{
     kafka,
     machine::Machine,
     memory::{self, Fixed, KafkaSizes, Sizes, links_max},
-    plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan},
+    plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan, Validator},
     raw::Raw,
     read::{Reader, names},
     units,
 };
 use crate::{
     core::ack::Ack,
+    core::json::Kernel,
     log, replay,
     sink::http::peers_max,
     sys::limits::{self, Uring},
@@ -92,7 +93,7 @@ impl Plan {
             driver,
             driver_why,
             driver_forced: raw.text("driver").is_some_and(|name| name != "auto"),
-            simd_json: sizes.simd_json,
+            scanner: sizes.scanner,
             poll,
             limits: Limits {
                 connections_max: sizes.connections_max as u32,
@@ -268,11 +269,28 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         body_budget_bytes: read.bytes("body_budget_bytes", memory::BODY_BUDGET_BYTES, budget),
         batch_bytes_max: read.bytes("batch_bytes_max", 8 * MIB, BLOCK_BYTES..=64 * MIB),
         executor_io_bytes: memory::EXECUTOR_IO_BYTES,
-        simd_json: read.choice("scanner", "exact", &["exact", "simd-json"]) == "simd-json",
+        scanner: scanner(read),
         glommio: false,
         kafka: None,
         http: None,
         replay_bytes: None,
+    }
+}
+
+/// Who validates JSON, and with which kernel.
+fn scanner(read: &mut Reader) -> Validator {
+    let names: Vec<&str> =
+        ["auto"].into_iter().chain(Kernel::ALL.iter().map(|kernel| kernel.name())).collect();
+    let wanted = read.choice("simd", "auto", &names);
+    let kernel = Kernel::ALL.iter().copied().find(|kernel| kernel.name() == wanted);
+    if let Some(kernel) = kernel.filter(|kernel| !kernel.is_available()) {
+        let best = Kernel::best().name();
+        read.refuse("simd", format!("this processor has no {}; its best is {best}", kernel.name()));
+    }
+    match read.choice("scanner", "exact", &["exact", "fast", "simd-json"]).as_str() {
+        "fast" => Validator::Fast(kernel.unwrap_or_else(Kernel::best)),
+        "exact" => Validator::Exact,
+        _ => Validator::SimdJson,
     }
 }
 

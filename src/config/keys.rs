@@ -65,7 +65,14 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         "NAME",
         "exact",
-        "Who validates JSON: `exact` (one exact pass) or `simd-json`",
+        "Who validates JSON: `exact` (byte by byte), `fast` (whole windows at once) or `simd-json`",
+    ),
+    key(
+        "simd",
+        Kind::Text,
+        "NAME",
+        "auto",
+        "Vector units of the fast scanner: `avx512`, `avx2`, `sse42`, `neon`, `scalar` or `auto`",
     ),
     key("memory", Kind::Bytes, "BYTES", "derived", "Bound on all buffers of all shards"),
     key(

@@ -3,8 +3,9 @@
 //! Nothing else is allocated once the shards take events, so resident memory stays under the total.
 use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
+use super::plan::Validator;
 use super::units;
-use crate::core::json::{MAX_EVENT_BYTES, SimdScanner};
+use crate::core::json::{FastScanner, MAX_EVENT_BYTES, SimdScanner};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
@@ -38,7 +39,9 @@ pub const ARENAS: u64 = 2;
 pub const ARENA_SLACK_BYTES: u64 = MIB;
 /// A quarantine arena; what does not fit while one is being written is counted and dropped.
 pub const QUARANTINE_ARENA_BYTES: u64 = MIB;
-/// simd-json's padded copy, string buffer, index and tape. The exact scanner has none of it.
+/// The windows and tables of the scanner's kernels. The exact scanner has none of it.
+pub const SCANNER_BYTES: u64 = FastScanner::memory_bytes() as u64;
+/// simd-json's padded copy, string buffer, index and tape.
 pub const JSON_BYTES: u64 = SimdScanner::memory_max_bytes() as u64;
 /// Verdicts of one request before they are written into its reply: spans of the events of a full body
 /// are streamed, of the refused ones the first are kept, each with reason and place.
@@ -170,8 +173,8 @@ pub struct Sizes {
     pub batch_bytes_max: u64,
     /// I/O memory of one glommio executor in bytes.
     pub executor_io_bytes: u64,
-    /// Whether simd-json scans.
-    pub simd_json: bool,
+    /// Who validates JSON.
+    pub scanner: Validator,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
     /// The Kafka sink, if events go there.
@@ -235,8 +238,14 @@ impl Sizes {
                 "refused events beside them",
             ));
         }
-        if self.simd_json {
-            per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
+        match self.scanner {
+            Validator::Fast(_) => {
+                per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
+            }
+            Validator::Exact => {}
+            Validator::SimdJson => {
+                per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
+            }
         }
         if self.glommio {
             per_shard.push(term(
@@ -381,7 +390,7 @@ mod tests {
         body_budget_bytes: BODY_BUDGET_BYTES,
         batch_bytes_max: 8 * MIB,
         executor_io_bytes: EXECUTOR_IO_BYTES,
-        simd_json: false,
+        scanner: Validator::Exact,
         glommio: false,
         kafka: None,
         http: None,

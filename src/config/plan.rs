@@ -180,8 +180,8 @@ pub struct Plan {
     pub driver_why: String,
     /// Whether the operator named that driver; if not, another may take its place.
     pub driver_forced: bool,
-    /// simd-json instead of the exact pass.
-    pub simd_json: bool,
+    /// Who validates JSON.
+    pub scanner: Validator,
     /// Spin instead of sleeping.
     pub poll: bool,
     /// Bounds of a shard's traffic.
@@ -312,4 +312,15 @@ impl fmt::Display for Plan {
         )?;
         self.memory.fmt(out)
     }
+}
+
+/// Who validates JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Validator {
+    /// A kernel of `ringmill-scan`.
+    Fast(crate::core::json::Kernel),
+    /// The exact pass alone.
+    Exact,
+    /// simd-json, and the exact pass for what it refuses.
+    SimdJson,
 }

@@ -3,6 +3,7 @@
 //! It has what any shard has (sink, links, driver), on an executor that is not pinned to a core of its own.
 use super::driver::{Bounds, Buffers, Edges, Hosted, Kind, Logic as _};
 use super::{Beyond, Handle, Running, Shard, connections, driver, make, sink};
+use crate::config::plan::Validator;
 use crate::core::ack::Ack;
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{Config, Timeouts};
@@ -54,7 +55,7 @@ pub fn start(
             }
             let run = async {
                 let beyond = Some(beyond);
-                let core = make(config(), sink(0, &None, &beyond, &None)?, false)?;
+                let core = make(config(), sink(0, &None, &beyond, &None)?, Validator::Exact)?;
                 let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
                 let shard = Shard { core, edge, spill: None, feed: Some(Box::new(feed)) };
                 let bounds = Bounds { connections_max: 0, buffers: BUFFERS, poll: false };

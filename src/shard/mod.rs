@@ -11,10 +11,10 @@ pub mod listen;
 mod logic;
 pub mod spill;
 
-use crate::config::plan::{Driver, Limits, Plan};
+use crate::config::plan::{Driver, Limits, Plan, Validator};
 use crate::core::batch::policy::Policy;
 use crate::core::engine::{CARRY_BYTES, Config, Engine, Timeouts, Waiting};
-use crate::core::json::{AnyScanner, SimdScanner, StrictScanner};
+use crate::core::json::{AnyScanner, FastScanner, SimdScanner, StrictScanner};
 use crate::core::metrics::Metrics;
 use crate::core::sink::spill::Spilling;
 use crate::core::sink::{AnySink, Mail, Request, Resume, null::NullSink, segments::SegmentSink};
@@ -167,7 +167,7 @@ impl Running {
 pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
-    let simd_json = plan.simd_json;
+    let validator = plan.scanner;
     let Assignment { number, core, listeners, resume, beyond, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
@@ -175,7 +175,7 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
             let sink = sink(number, &resume, &beyond, &spill)?;
-            let core = make(config, sink, simd_json)?;
+            let core = make(config, sink, validator)?;
             let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
             let shard = Shard { core, edge, spill: spill.map(|setup| setup.edge(number)), feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);
@@ -236,10 +236,11 @@ fn connections(beyond: Beyond, core: &Core, mail: driver::Sender<Shard>) -> io::
 }
 
 /// Makes the shard's engine and all its memory, on the shard's own core.
-fn make(config: Config, sink: AnySink, simd_json: bool) -> io::Result<Core> {
-    let scanner = match simd_json {
-        true => AnyScanner::Simd(Box::new(SimdScanner::new())),
-        false => AnyScanner::Exact(StrictScanner::new()),
+fn make(config: Config, sink: AnySink, validator: Validator) -> io::Result<Core> {
+    let scanner = match validator {
+        Validator::Fast(kernel) => AnyScanner::Fast(Box::new(FastScanner::new(kernel))),
+        Validator::Exact => AnyScanner::Exact(StrictScanner::new()),
+        Validator::SimdJson => AnyScanner::Simd(Box::new(SimdScanner::new())),
     };
     let mut failure = None;
     let shard = Engine::new(config, MonotonicClock, scanner, sink, |bytes| {

@@ -1,46 +1,23 @@
 //! From a body to events: where each begins and ends, and what is wrong with the bad ones.
 //!
-//! An event is a JSON object (RFC 8259, UTF-8) of at most [`MAX_EVENT_BYTES`], nested at most
-//! [`MAX_DEPTH`] deep. Nothing is converted, so numbers have any size and keys may repeat.
-//!
-//! `frame` finds the events of a body and asks a fast check about each line; whatever that does not vouch
-//! for goes to `strict`, the one authority on what is wrong and where. The fast check may therefore refuse
-//! what is right (simd-json does, for numbers beyond `u64` and `f64`) but never accept what is wrong.
-//! Elements of an array go to `strict` at once, which finds their end in the same pass.
+//! The judging is done in a package of its own, `ringmill-scan`: an exact judge that is the one authority on what
+//! is wrong and where, and kernels that vouch for whole windows of events at once. Here its verdicts get their
+//! reasons in words, and simd-json may stand in for the kernels. Whoever vouches may refuse what is right
+//! (simd-json does, for numbers beyond `u64` and `f64`) but never accept what is wrong.
 use core::ops::Range;
+use ringmill_scan::Kind;
 
-mod frame;
+mod fast;
 pub mod pointer;
 mod reason;
 mod simd;
-mod strict;
 #[cfg(test)]
 mod tests;
 
+pub use fast::{FastScanner, StrictScanner};
 pub use reason::Reason;
+pub use ringmill_scan::{Format, Kernel, MAX_DEPTH, MAX_EVENT_BYTES};
 pub use simd::SimdScanner;
-pub use strict::StrictScanner;
-
-/// Longest event in bytes, from its first to its last.
-pub const MAX_EVENT_BYTES: usize = 256 << 10;
-
-/// Deepest nesting of objects and arrays; the event itself is depth 1.
-pub const MAX_DEPTH: usize = 64;
-
-/// How a body holds its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `application/json`: one value; an object is one event, an array holds events.
-    ///
-    /// An element that is well-formed but no acceptable event is refused alone. Behind malformed JSON there
-    /// is no telling where the next element begins: the rest of the body is refused as one event.
-    Json,
-    /// `application/x-ndjson`: one event a line. A bad line never touches its neighbours.
-    Lines,
-    /// Any other type or none: `[` first is an array, else lines if each stands alone, else one object,
-    /// and when it is not that either, lines with the verdict of each.
-    Sniff,
-}
 
 /// One event's verdict, in the order of the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +48,53 @@ pub trait Scanner {
     fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict));
 }
 
+impl From<ringmill_scan::Verdict> for Verdict {
+    #[inline(always)]
+    fn from(verdict: ringmill_scan::Verdict) -> Verdict {
+        match verdict {
+            ringmill_scan::Verdict::Good { span, breaks } => Verdict::Good { span, breaks },
+            ringmill_scan::Verdict::Bad { span, offset, kind } => {
+                Verdict::Bad { span, offset, reason: kind.into() }
+            }
+        }
+    }
+}
+
+impl From<Kind> for Reason {
+    fn from(kind: Kind) -> Reason {
+        match kind {
+            Kind::NotAnObject => Reason::NOT_AN_OBJECT,
+            Kind::ByteOrderMark => Reason::BYTE_ORDER_MARK,
+            Kind::InvalidUtf8 => Reason::INVALID_UTF8,
+            Kind::LoneSurrogate => Reason::LONE_SURROGATE,
+            Kind::TooDeep => Reason::TOO_DEEP,
+            Kind::TooLarge => Reason::TOO_LARGE,
+            Kind::TrailingData => Reason::TRAILING_DATA,
+            Kind::CutShort => Reason::CUT_SHORT,
+            Kind::UnclosedString => Reason::UNCLOSED_STRING,
+            Kind::ControlCharacter => Reason::CONTROL_CHARACTER,
+            Kind::BadEscape => Reason::BAD_ESCAPE,
+            Kind::BadHex => Reason::BAD_HEX,
+            Kind::ExpectedValue => Reason::EXPECTED_VALUE,
+            Kind::ExpectedKey => Reason::EXPECTED_KEY,
+            Kind::ExpectedKeyOrBrace => Reason::EXPECTED_KEY_OR_BRACE,
+            Kind::ExpectedColon => Reason::EXPECTED_COLON,
+            Kind::ExpectedCommaOrBrace => Reason::EXPECTED_COMMA_OR_BRACE,
+            Kind::ExpectedCommaOrBracket => Reason::EXPECTED_COMMA_OR_BRACKET,
+            Kind::ExpectedDigit => Reason::EXPECTED_DIGIT,
+            Kind::LeadingZero => Reason::LEADING_ZERO,
+            Kind::BadLiteral => Reason::BAD_LITERAL,
+            Kind::UnclosedArray => Reason::UNCLOSED_ARRAY,
+            Kind::AfterArray => Reason::AFTER_ARRAY,
+            Kind::BetweenEvents => Reason::BETWEEN_EVENTS,
+        }
+    }
+}
+
 /// The scanner that the configuration named.
 pub enum AnyScanner {
+    /// Windows of bytes through the processor's vector units, the exact pass for what these do not vouch for.
+    Fast(alloc::boxed::Box<FastScanner>),
     /// One exact pass over the bytes as they came.
     Exact(StrictScanner),
     /// simd-json on a scratch copy, the exact pass for what it does not vouch for.
@@ -82,6 +104,7 @@ pub enum AnyScanner {
 impl Scanner for AnyScanner {
     fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
         match self {
+            AnyScanner::Fast(scanner) => scanner.scan(body, format, each),
             AnyScanner::Exact(scanner) => scanner.scan(body, format, each),
             AnyScanner::Simd(scanner) => scanner.scan(body, format, each),
         }

@@ -1,5 +1,5 @@
 //! The fast check: simd-json over a copy in one hot scratch, for it rewrites the escapes of its input.
-use super::{Format, MAX_DEPTH, Scanner, Verdict, frame};
+use super::{Format, MAX_DEPTH, Scanner, Verdict};
 use alloc::{vec, vec::Vec};
 use simd_json::{Buffers, INPUT_PADDING, Tape};
 
@@ -50,9 +50,10 @@ impl Default for SimdScanner {
 }
 
 impl Scanner for SimdScanner {
-    fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
+    fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
         let check = &mut self.check;
-        frame::scan(&mut |event: &[u8]| check.vouches(event), body, format, each);
+        let vouches = |event: &[u8]| check.vouches(event);
+        ringmill_scan::scan_exactly(body, format, vouches, |verdict| each(verdict.into()));
     }
 }
 

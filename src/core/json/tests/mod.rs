@@ -12,6 +12,11 @@ fn verdicts(body: &[u8], format: Format) -> Vec<Verdict> {
     SimdScanner::new().scan(body, format, |verdict| simd.push(verdict));
     StrictScanner::new().scan(body, format, |verdict| strict.push(verdict));
     assert_eq!(simd, strict, "the scanners differ over {}", body.escape_ascii());
+    for kernel in Kernel::ALL {
+        let mut fast = Vec::new();
+        FastScanner::new(*kernel).scan(body, format, |verdict| fast.push(verdict));
+        assert_eq!(fast, strict, "{kernel:?} differs over {}", body.escape_ascii());
+    }
     simd
 }
 

@@ -3,7 +3,7 @@
 //! Two kinds of trouble are told apart. A *flaw* leaves the grammar intact (a lone surrogate, invalid UTF-8
 //! inside a string, too deep): the value's end is still known, so what follows it can be read. Where the
 //! value is *broken*, nothing behind it can be trusted. The first trouble in byte order is reported.
-use super::{Format, MAX_DEPTH, Reason, Scanner, Verdict, frame};
+use crate::{Kind, MAX_DEPTH};
 
 /// Nesting that is followed before a value counts as broken: behind it the kind of each open bracket is no
 /// longer kept. 128 bytes to clear for each value.
@@ -11,22 +11,22 @@ const FOLLOWED_DEPTH: usize = 1024;
 
 /// Trouble and where it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(crate) struct Flaw {
     /// Byte of the body.
     pub offset: usize,
     /// What is wrong there.
-    pub reason: Reason,
+    pub kind: Kind,
 }
 
 impl Flaw {
-    pub(super) fn new(offset: usize, reason: Reason) -> Flaw {
-        Flaw { offset, reason }
+    pub(crate) fn new(offset: usize, kind: Kind) -> Flaw {
+        Flaw { offset, kind }
     }
 }
 
 /// What [`value`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Value {
+pub(crate) struct Value {
     /// Just behind the value's last byte; where it broke when `broken`.
     pub end: usize,
     /// The first trouble in byte order.
@@ -36,7 +36,7 @@ pub(super) struct Value {
 }
 
 /// Skips JSON's white space.
-pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
         at += 1;
     }
@@ -45,7 +45,7 @@ pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
 
 /// Judges `bytes[at..]` as exactly one event whose first byte is not white space and which is followed by
 /// nothing but white space.
-pub(super) fn event(bytes: &[u8], at: usize) -> Option<Flaw> {
+pub(crate) fn event(bytes: &[u8], at: usize) -> Option<Flaw> {
     if let Some(flaw) = wrong_start(bytes, at) {
         return Some(flaw);
     }
@@ -54,18 +54,18 @@ pub(super) fn event(bytes: &[u8], at: usize) -> Option<Flaw> {
         return value.flaw;
     }
     let rest = skip_blank(bytes, value.end);
-    (rest < bytes.len()).then(|| Flaw::new(rest, Reason::TRAILING_DATA))
+    (rest < bytes.len()).then(|| Flaw::new(rest, Kind::TrailingData))
 }
 
 /// Why what begins at `at` cannot be an object.
-pub(super) fn wrong_start(bytes: &[u8], at: usize) -> Option<Flaw> {
-    let reason = match bytes.get(at..).unwrap_or_default() {
+pub(crate) fn wrong_start(bytes: &[u8], at: usize) -> Option<Flaw> {
+    let kind = match bytes.get(at..).unwrap_or_default() {
         [b'{', ..] => return None,
-        [0xef, 0xbb, 0xbf, ..] => Reason::BYTE_ORDER_MARK,
-        [0x80..=0xff, ..] if utf8_len(bytes, at).is_none() => Reason::INVALID_UTF8,
-        _ => Reason::NOT_AN_OBJECT,
+        [0xef, 0xbb, 0xbf, ..] => Kind::ByteOrderMark,
+        [0x80..=0xff, ..] if utf8_len(bytes, at).is_none() => Kind::InvalidUtf8,
+        _ => Kind::NotAnObject,
     };
-    Some(Flaw::new(at, reason))
+    Some(Flaw::new(at, kind))
 }
 
 /// What the grammar wants next.
@@ -103,7 +103,7 @@ impl Open {
 }
 
 /// Judges the one value that begins at `at`, where no white space stands.
-pub(super) fn value(bytes: &[u8], at: usize) -> Value {
+pub(crate) fn value(bytes: &[u8], at: usize) -> Value {
     let mut first = None;
     let (end, broken) = match walk(bytes, at, &mut first) {
         Ok(end) => (end, false),
@@ -120,7 +120,7 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
     let mut open = Open { depth: 0, objects: [0; FOLLOWED_DEPTH / 64] };
     let mut next = Next::Value;
     loop {
-        let Some(&byte) = bytes.get(at) else { return Err(Flaw::new(at, Reason::CUT_SHORT)) };
+        let Some(&byte) = bytes.get(at) else { return Err(Flaw::new(at, Kind::CutShort)) };
         next = match (next, byte) {
             (Next::KeyOrEnd, b'}') | (Next::ValueOrEnd, b']') => {
                 open.depth -= 1;
@@ -131,19 +131,19 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
                 at = skip_blank(bytes, string(bytes, at, flaw)?);
                 match bytes.get(at) {
                     Some(b':') => at += 1,
-                    Some(_) => return Err(unexpected(bytes, at, Reason::EXPECTED_COLON)),
-                    None => return Err(Flaw::new(at, Reason::CUT_SHORT)),
+                    Some(_) => return Err(unexpected(bytes, at, Kind::ExpectedColon)),
+                    None => return Err(Flaw::new(at, Kind::CutShort)),
                 }
                 Next::Value
             }
-            (Next::Key, _) => return Err(unexpected(bytes, at, Reason::EXPECTED_KEY)),
-            (Next::KeyOrEnd, _) => return Err(unexpected(bytes, at, Reason::EXPECTED_KEY_OR_BRACE)),
+            (Next::Key, _) => return Err(unexpected(bytes, at, Kind::ExpectedKey)),
+            (Next::KeyOrEnd, _) => return Err(unexpected(bytes, at, Kind::ExpectedKeyOrBrace)),
             (Next::Value | Next::ValueOrEnd, b'{' | b'[') => {
                 if open.depth == MAX_DEPTH {
-                    flaw.get_or_insert(Flaw::new(at, Reason::TOO_DEEP));
+                    flaw.get_or_insert(Flaw::new(at, Kind::TooDeep));
                 }
                 if !open.push(byte == b'{') {
-                    return Err(Flaw::new(at, Reason::TOO_DEEP));
+                    return Err(Flaw::new(at, Kind::TooDeep));
                 }
                 at += 1;
                 if byte == b'{' { Next::KeyOrEnd } else { Next::ValueOrEnd }
@@ -155,7 +155,7 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
                     b't' => literal(bytes, at, b"true")?,
                     b'f' => literal(bytes, at, b"false")?,
                     b'n' => literal(bytes, at, b"null")?,
-                    _ => return Err(unexpected(bytes, at, Reason::EXPECTED_VALUE)),
+                    _ => return Err(unexpected(bytes, at, Kind::ExpectedValue)),
                 };
                 Next::AfterValue
             }
@@ -174,11 +174,8 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
                 Next::AfterValue
             }
             (Next::AfterValue, _) => {
-                let wanted = if open.in_object() {
-                    Reason::EXPECTED_COMMA_OR_BRACE
-                } else {
-                    Reason::EXPECTED_COMMA_OR_BRACKET
-                };
+                let wanted =
+                    if open.in_object() { Kind::ExpectedCommaOrBrace } else { Kind::ExpectedCommaOrBracket };
                 return Err(unexpected(bytes, at, wanted));
             }
         };
@@ -191,9 +188,9 @@ fn walk(bytes: &[u8], mut at: usize, flaw: &mut Option<Flaw>) -> Result<usize, F
 
 /// The trouble with a byte between tokens that does not belong there.
 #[cold]
-fn unexpected(bytes: &[u8], at: usize, wanted: Reason) -> Flaw {
+fn unexpected(bytes: &[u8], at: usize, wanted: Kind) -> Flaw {
     let invalid = bytes[at] >= 0x80 && utf8_len(bytes, at).is_none();
-    Flaw::new(at, if invalid { Reason::INVALID_UTF8 } else { wanted })
+    Flaw::new(at, if invalid { Kind::InvalidUtf8 } else { wanted })
 }
 
 /// The end of the string whose opening quote is at `at`.
@@ -202,14 +199,14 @@ fn string(bytes: &[u8], at: usize, flaw: &mut Option<Flaw>) -> Result<usize, Fla
     loop {
         at = skip_plain(bytes, at);
         match bytes.get(at) {
-            None => return Err(Flaw::new(at, Reason::UNCLOSED_STRING)),
+            None => return Err(Flaw::new(at, Kind::UnclosedString)),
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => at = escape(bytes, at, flaw)?,
-            Some(..0x20) => return Err(Flaw::new(at, Reason::CONTROL_CHARACTER)),
+            Some(..0x20) => return Err(Flaw::new(at, Kind::ControlCharacter)),
             Some(0x80..) => match utf8_len(bytes, at) {
                 Some(len) => at += len,
                 None => {
-                    flaw.get_or_insert(Flaw::new(at, Reason::INVALID_UTF8));
+                    flaw.get_or_insert(Flaw::new(at, Kind::InvalidUtf8));
                     at += 1;
                 }
             },
@@ -258,11 +255,11 @@ fn escape(bytes: &[u8], at: usize, flaw: &mut Option<Flaw>) -> Result<usize, Fla
                 }
             }
             // What follows may be a good pair of its own, so only this half is passed over.
-            flaw.get_or_insert(Flaw::new(at, Reason::LONE_SURROGATE));
+            flaw.get_or_insert(Flaw::new(at, Kind::LoneSurrogate));
             Ok(at + 6)
         }
-        Some(_) => Err(Flaw::new(at, Reason::BAD_ESCAPE)),
-        None => Err(Flaw::new(at + 1, Reason::UNCLOSED_STRING)),
+        Some(_) => Err(Flaw::new(at, Kind::BadEscape)),
+        None => Err(Flaw::new(at + 1, Kind::UnclosedString)),
     }
 }
 
@@ -272,8 +269,8 @@ fn hex4(bytes: &[u8], at: usize) -> Result<u32, Flaw> {
     for at in at..at + 4 {
         match bytes.get(at).map(|&b| (b as char).to_digit(16)) {
             Some(Some(digit)) => unit = unit << 4 | digit,
-            Some(None) => return Err(Flaw::new(at, Reason::BAD_HEX)),
-            None => return Err(Flaw::new(at, Reason::UNCLOSED_STRING)),
+            Some(None) => return Err(Flaw::new(at, Kind::BadHex)),
+            None => return Err(Flaw::new(at, Kind::UnclosedString)),
         }
     }
     Ok(unit)
@@ -287,7 +284,7 @@ fn number(bytes: &[u8], mut at: usize) -> Result<usize, Flaw> {
     if bytes.get(at) == Some(&b'0') {
         at += 1;
         if let Some(b'0'..=b'9') = bytes.get(at) {
-            return Err(Flaw::new(at - 1, Reason::LEADING_ZERO));
+            return Err(Flaw::new(at - 1, Kind::LeadingZero));
         }
     } else {
         at = digits(bytes, at)?;
@@ -309,8 +306,8 @@ fn number(bytes: &[u8], mut at: usize) -> Result<usize, Flaw> {
 fn digits(bytes: &[u8], at: usize) -> Result<usize, Flaw> {
     let len = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
     match len {
-        0 if at == bytes.len() => Err(Flaw::new(at, Reason::CUT_SHORT)),
-        0 => Err(Flaw::new(at, Reason::EXPECTED_DIGIT)),
+        0 if at == bytes.len() => Err(Flaw::new(at, Kind::CutShort)),
+        0 => Err(Flaw::new(at, Kind::ExpectedDigit)),
         _ => Ok(at + len),
     }
 }
@@ -321,9 +318,9 @@ fn literal(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, Flaw> {
     if rest.starts_with(word) {
         Ok(at + word.len())
     } else if word.starts_with(rest) {
-        Err(Flaw::new(bytes.len(), Reason::CUT_SHORT))
+        Err(Flaw::new(bytes.len(), Kind::CutShort))
     } else {
-        Err(Flaw::new(at, Reason::BAD_LITERAL))
+        Err(Flaw::new(at, Kind::BadLiteral))
     }
 }
 
@@ -339,23 +336,5 @@ fn utf8_len(bytes: &[u8], at: usize) -> Option<usize> {
         | [0xf1..=0xf3, 0x80..=0xbf, 0x80..=0xbf, 0x80..=0xbf, ..]
         | [0xf4, 0x80..=0x8f, 0x80..=0xbf, 0x80..=0xbf, ..] => Some(4),
         _ => None,
-    }
-}
-
-/// Judges every event by the exact path alone, without memory. The oracle that faster scanners are held
-/// against; on small events it is itself no slower than simd-json (`examples/scan.rs`).
-#[derive(Debug, Default)]
-pub struct StrictScanner {}
-
-impl StrictScanner {
-    /// A scanner without buffers.
-    pub const fn new() -> StrictScanner {
-        StrictScanner {}
-    }
-}
-
-impl Scanner for StrictScanner {
-    fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
-        frame::scan(&mut |_: &[u8]| false, body, format, each);
     }
 }

@@ -1,0 +1,49 @@
+//! The scanners of `ringmill-scan` behind [`Scanner`].
+use super::{Format, Kernel, Scanner, Verdict};
+
+/// Judges with one of the kernels; the exact judge has the last word on all that they do not vouch for.
+pub struct FastScanner {
+    scanner: ringmill_scan::Scanner,
+}
+
+impl FastScanner {
+    /// With `kernel`, if this processor has it, else with the scalar one.
+    pub fn new(kernel: Kernel) -> FastScanner {
+        FastScanner { scanner: ringmill_scan::Scanner::new(kernel) }
+    }
+
+    /// The kernel in use.
+    pub fn kernel(&self) -> Kernel {
+        self.scanner.kernel()
+    }
+
+    /// Bytes that it takes, whatever it is fed.
+    pub const fn memory_bytes() -> usize {
+        size_of::<FastScanner>()
+    }
+}
+
+impl Scanner for FastScanner {
+    #[inline]
+    fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
+        self.scanner.scan(body, format, |verdict| each(verdict.into()));
+    }
+}
+
+/// Judges every event by the exact path alone, without memory. The oracle that faster scanners are held
+/// against; on small events it is itself no slower than simd-json (`examples/scan.rs`).
+#[derive(Debug, Default)]
+pub struct StrictScanner {}
+
+impl StrictScanner {
+    /// A scanner without buffers.
+    pub const fn new() -> StrictScanner {
+        StrictScanner {}
+    }
+}
+
+impl Scanner for StrictScanner {
+    fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
+        ringmill_scan::scan_exactly(body, format, |_| false, |verdict| each(verdict.into()));
+    }
+}

@@ -1,0 +1,248 @@
+//! The scanner: windows of a body through a kernel, what they found as verdicts.
+use crate::frame::{self, Frame, Way, limits, trim};
+use crate::grammar::Grammar;
+use crate::kernel::{self, WindowFn};
+use crate::window::{AHEAD_BYTES, BLOCKS, Carry, Job, Scratch};
+use crate::{Format, Kernel, MAX_EVENT_BYTES, Verdict};
+use core::ops::Range;
+
+/// The last bytes of a body are looked at in a copy with blanks behind them, so that nothing beyond the body is
+/// ever read: the last whole block and what is behind it.
+const TAIL_BYTES: usize = 64 + 63;
+
+/// Bytes before the tail's that go along: a character or number may have begun there.
+const LEAD_BYTES: usize = 64;
+
+/// Judges bodies. One per core: it is some 40 KiB of scratch, made once and reused; it never allocates.
+///
+/// ```
+/// use ringmill_scan::{Format, Kernel, Scanner, Verdict};
+/// let mut scanner = Scanner::new(Kernel::best());
+/// let mut good = 0;
+/// scanner.scan(b"{\"a\":1}\n{\"a\":01}\n{}", Format::Lines, |verdict| match verdict {
+///     Verdict::Good { .. } => good += 1,
+///     Verdict::Bad { offset, .. } => assert_eq!(offset, 13),
+/// });
+/// assert_eq!(good, 2);
+/// ```
+pub struct Scanner {
+    kernel: Kernel,
+    window: Option<WindowFn>,
+    /// Lead, tail, blanks.
+    tail: [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+    scratch: Scratch,
+    second_looks: u64,
+}
+
+impl Scanner {
+    /// A scanner that uses `kernel`, or the scalar one if this processor does not have it.
+    #[cfg(feature = "std")]
+    pub fn new(kernel: Kernel) -> Scanner {
+        let kernel = if kernel.is_available() { kernel } else { Kernel::Scalar };
+        Scanner {
+            kernel,
+            window: kernel::window_fn(kernel),
+            tail: [b' '; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+            scratch: Scratch::new(),
+            second_looks: 0,
+        }
+    }
+
+    /// The kernel in use.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
+    }
+
+    /// How many events the exact judge was asked about since the scanner was made. For tests and figures: on
+    /// sound events it stays where it is.
+    pub fn second_looks(&self) -> u64 {
+        self.second_looks
+    }
+
+    /// Calls `each` once for each event of `body`, in order; blank lines are no events, nor is there any in
+    /// a blank body or an empty array. Bodies must be shorter than 2⁶³ bytes, which all slices are.
+    #[inline]
+    pub fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
+        match self.window {
+            None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, each),
+            Some(window) => {
+                let mut fast = Fast {
+                    window,
+                    tail: &mut self.tail,
+                    scratch: &mut self.scratch,
+                    second_looks: &mut self.second_looks,
+                };
+                frame::scan(&mut fast, body, format, each);
+            }
+        }
+    }
+}
+
+struct Fast<'s> {
+    window: WindowFn,
+    tail: &'s mut [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+    scratch: &'s mut Scratch,
+    second_looks: &'s mut u64,
+}
+
+/// How a run of windows goes through a body.
+struct Run {
+    /// The next byte to be looked at; of the window before, the first.
+    at: usize,
+    carry: Carry,
+    lines: bool,
+    /// The window before was the last.
+    ended: bool,
+}
+
+impl Run {
+    fn new(at: usize, lines: bool, grammar: Grammar) -> Run {
+        Run { at, carry: Carry { grammar, ..Carry::default() }, lines, ended: false }
+    }
+}
+
+impl Fast<'_> {
+    /// Looks at the next window of `body`; what was found is in the scratch. Returns where it began.
+    fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
+        let from = run.at;
+        let left = body.len() - from;
+        let mut job = Job {
+            body: body.as_ptr().wrapping_add(from),
+            direct: left / 64,
+            copy: core::ptr::null(),
+            blocks: left / 64 + 1,
+            has_lead: from >= 3,
+            lines: run.lines,
+        };
+        if job.blocks > BLOCKS {
+            // At least one block more is left: the kernel may look ahead into it.
+            job.blocks = (left / 64 - 1).min(BLOCKS);
+            job.direct = job.blocks + 1;
+        } else {
+            let copied = 64 * job.direct.saturating_sub(1);
+            let lead = (from + copied).min(LEAD_BYTES);
+            let end = LEAD_BYTES + left - copied;
+            self.tail[LEAD_BYTES - lead..end].copy_from_slice(&body[from + copied - lead..]);
+            self.tail[end..end + 64 + AHEAD_BYTES].fill(b' ');
+            // Whether the last line has its end or not, it ends here.
+            self.tail[end] = b'\n';
+            job.copy = self.tail.as_ptr().wrapping_add(LEAD_BYTES).wrapping_sub(copied);
+        }
+        // SAFETY: `Scanner::new` made sure of the processor. The body holds `direct` blocks; the copy what
+        // is behind them, the last of them and what is before it, and `AHEAD_BYTES` of blanks, as filled above.
+        unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
+        run.at = from + self.scratch.done;
+        run.ended = run.at >= body.len();
+        if run.at < body.len() && self.scratch.done != 64 * job.blocks {
+            // The text starts anew behind a line feed in a string.
+            run.carry = Carry::default();
+        }
+        from
+    }
+}
+
+impl Way for Fast<'_> {
+    fn vouches(&mut self, event: &[u8]) -> bool {
+        let mut run = Run::new(0, false, Grammar::LINE);
+        loop {
+            let from = self.next_window(&mut run, event);
+            if self.scratch.is_odd() {
+                *self.second_looks += 1;
+                return false;
+            }
+            if self.scratch.ends_len > 0 {
+                // The event ends here; it is whole if nothing follows.
+                return from + usize::from(self.scratch.ends[0]) + 1 == event.len();
+            }
+            if run.ended {
+                return false;
+            }
+        }
+    }
+
+    fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+        let body = frame.body;
+        let mut run = Run::new(at, true, Grammar::LINE);
+        // Of the line that is open: where it began, whether anything odd or a line break was seen in it.
+        let (mut start, mut odd, mut breaks) = (at, false, false);
+        while run.at < body.len() {
+            let from = self.next_window(&mut run, body);
+            let scratch = &mut *self.scratch;
+            let clean = !scratch.is_odd();
+            breaks |= scratch.breaks;
+            for &end in &scratch.ends[..scratch.ends_len] {
+                let end = from + usize::from(end);
+                if end > body.len() {
+                    break;
+                }
+                let begun = start.max(from) - from;
+                odd |= !clean && scratch.is_suspect(begun, end - from);
+                let mut span = start..end;
+                start = end + 1;
+                if span.is_empty() || body[span.start] != b'{' || body[span.end - 1] != b'}' {
+                    span = trim(body, span);
+                    if span.is_empty() {
+                        odd = false;
+                        continue;
+                    }
+                }
+                if !odd && span.len() <= MAX_EVENT_BYTES {
+                    let breaks = breaks && memchr::memchr(b'\r', &body[span.clone()]).is_some();
+                    frame.good(span, breaks);
+                } else {
+                    *self.second_looks += 1;
+                    let flaw = frame.judge_exactly(&span);
+                    frame.tell(span, flaw);
+                }
+                odd = false;
+            }
+            // The open line goes on in the next window.
+            let last = (run.at - from).saturating_sub(1);
+            odd |= !clean && start < run.at && scratch.is_suspect(start.max(from) - from, last);
+            breaks = start < run.at && (scratch.breaks || breaks && start < from);
+        }
+    }
+
+    fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
+        let body = &frame.body[..whole.end];
+        let Some(mut at) = frame.first_element(whole.start, whole.end) else { return };
+        let mut run = Run::new(at, false, Grammar::ELEMENT);
+        // Of what was seen before this window and is not judged yet, as in `lines`.
+        let (mut odd_before, mut breaks) = (false, false);
+        while !run.ended {
+            let from = self.next_window(&mut run, body);
+            let clean = !self.scratch.is_odd();
+            breaks |= self.scratch.breaks;
+            for i in 0..self.scratch.ends_len {
+                let last = from + usize::from(self.scratch.ends[i]);
+                // An element that is no object has no end of its own here: it is gone past to the next.
+                while last >= at {
+                    let odd = odd_before && at < from
+                        || !clean && self.scratch.is_suspect(at.max(from) - from, last - from);
+                    let end = if body[at] != b'{' || odd || limits(&(at..last + 1)).is_some() {
+                        *self.second_looks += 1;
+                        let Some(end) = frame.element(at, whole.end) else { return };
+                        end
+                    } else {
+                        let event = &body[at..last + 1];
+                        let breaks = breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
+                        frame.good(at..last + 1, breaks);
+                        last + 1
+                    };
+                    let Some(next) = frame.next_element(end, whole.end) else { return };
+                    at = next;
+                }
+            }
+            let open = at < run.at;
+            let begun = at.max(from) - from;
+            odd_before = open
+                && (odd_before && at < from || !clean && self.scratch.is_suspect(begun, run.at - from - 1));
+            breaks = open && (self.scratch.breaks || breaks && at < from);
+        }
+        // No bracket ends what is left: it is no object, or broken.
+        while let Some(end) = frame.element(at, whole.end) {
+            let Some(next) = frame.next_element(end, whole.end) else { return };
+            at = next;
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Stage 2: the grammar of all events of a window, 64 tokens a step.
+//!
+//! With tokens side by side, most of JSON's grammar is about pairs of neighbours, and a pair is two masks and a
+//! shift. What is left is which brackets belong together and whether a comma stands in an object: that is one
+//! loop over the brackets alone, without a branch but its end. Nesting beyond 62 levels is left to the exact
+//! judge.
+//!
+//! A number or word is one token here, whatever its bytes; a string too, closing quote included.
+use crate::kernel::{Isa, Kinds};
+use crate::window::{BLOCKS, Scratch};
+
+/// The open brackets, and what the token before was.
+#[derive(Clone, Copy)]
+pub(crate) struct Grammar {
+    /// A bit for each open bracket, the innermost lowest, 1: an object's. Above them one bit that is always
+    /// set, so that an empty stack is 1 and one that was emptied too far is 0.
+    stack: u64,
+    /// How often the stack was emptied since the line began; an event does it once.
+    closings: u32,
+    /// The stack when an event of an array, or the only one, has ended.
+    base: u64,
+    object_open: u64,
+    array_open: u64,
+    object_comma: u64,
+    /// A comma in an array, or a colon.
+    wants_value: u64,
+    value_end: u64,
+    close: u64,
+    feed: u64,
+    key: u64,
+}
+
+impl Default for Grammar {
+    fn default() -> Grammar {
+        Grammar::LINE
+    }
+}
+
+impl Grammar {
+    /// At the start of a line, or of the only event of a body.
+    pub const LINE: Grammar = Grammar {
+        stack: EMPTY,
+        closings: 0,
+        base: EMPTY,
+        object_open: 0,
+        array_open: 0,
+        object_comma: 0,
+        wants_value: 0,
+        value_end: 0,
+        close: 0,
+        feed: 1,
+        key: 0,
+    };
+
+    /// At the start of an array's element.
+    pub const ELEMENT: Grammar =
+        Grammar { stack: EMPTY << 1, base: EMPTY << 1, feed: 0, wants_value: 1, ..Grammar::LINE };
+}
+
+const EMPTY: u64 = 1;
+
+/// Finds the block of a token, for tokens in rising order.
+struct Finder {
+    block: usize,
+    /// Tokens before `block`.
+    before: usize,
+}
+
+impl Finder {
+    #[inline(always)]
+    fn block_of(&mut self, token: usize, starts: &[u64; BLOCKS]) -> usize {
+        while self.block + 1 < BLOCKS {
+            let through = self.before + starts[self.block].count_ones() as usize;
+            if token < through {
+                break;
+            }
+            (self.block, self.before) = (self.block + 1, through);
+        }
+        self.block
+    }
+}
+
+/// Checks `count` tokens, and finds where the events of arrays end.
+///
+/// # Safety
+/// As of [`crate::window::fill`]; so many tokens were put.
+#[inline(always)]
+pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
+    count: usize,
+    state: &mut Grammar,
+    scratch: &mut Scratch,
+) {
+    let mut culprits = Finder { block: 0, before: 0 };
+    let mut closers = Finder { block: 0, before: 0 };
+    let mut first = 0;
+    if !LINES {
+        scratch.ends_len = 0;
+    }
+    while first < count {
+        let tokens = (count - first).min(64) as u32;
+        // SAFETY: the word holds at least one token; the features of `I` are there.
+        let (wrong, ended) = unsafe {
+            let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
+            let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
+            (odd | pairs::<LINES>(&kinds, in_object, state, tokens), ended)
+        };
+        if wrong != 0 {
+            accuse(wrong, first, &mut culprits, scratch);
+        }
+        if !LINES && ended != 0 {
+            // SAFETY: the features of `I` are there.
+            unsafe { list_ends::<I>(ended, first, &mut closers, scratch) };
+        }
+        first += 64;
+    }
+}
+
+/// Notes where these tokens stand.
+///
+/// # Safety
+/// The processor has the features of `I`.
+#[inline(always)]
+unsafe fn list_ends<I: Isa>(mut ended: u64, first: usize, closers: &mut Finder, scratch: &mut Scratch) {
+    while ended != 0 {
+        let token = first + ended.trailing_zeros() as usize;
+        let block = closers.block_of(token, &scratch.starts);
+        let nth = (token - closers.before) as u32;
+        // SAFETY: see above.
+        let place = unsafe { I::select(scratch.starts[block], nth) };
+        scratch.ends[scratch.ends_len] = (64 * block) as u16 + place as u16;
+        scratch.ends_len += 1;
+        ended &= ended - 1;
+    }
+}
+
+#[cold]
+fn accuse(mut wrong: u64, first: usize, culprits: &mut Finder, scratch: &mut Scratch) {
+    while wrong != 0 {
+        let token = first + wrong.trailing_zeros() as usize;
+        let block = culprits.block_of(token, &scratch.starts);
+        scratch.suspect(block);
+        wrong &= wrong - 1;
+    }
+}
+
+impl Kinds {
+    /// The first `tokens` of them.
+    #[inline(always)]
+    fn first(self, tokens: u32) -> Kinds {
+        let valid = u64::MAX >> (64 - tokens);
+        Kinds {
+            open: self.open & valid,
+            close: self.close & valid,
+            object: self.object & valid,
+            colon: self.colon & valid,
+            comma: self.comma & valid,
+            string: self.string & valid,
+            feed: self.feed & valid,
+        }
+    }
+}
+
+/// Goes through the brackets; at line feeds none may be open. Returns tokens of events whose brackets do not
+/// fit; which tokens stand in an object, rather than in an array; and, in arrays, the closing brackets of events.
+///
+/// # Safety
+/// The processor has the features of `I`.
+#[inline(always)]
+unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar) -> (u64, u64, u64) {
+    let marks = kinds.open | kinds.close;
+    let before = state.stack & 1;
+    // SAFETY: the features of `I` are there.
+    let (mut opens, mut objects) =
+        unsafe { (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks)) };
+    // A bit shifted in from the top for each bracket: what is open behind it, and whether an event ended.
+    let (mut tops, mut ends) = (0u64, 0u64);
+    let (mut wrong, mut rest) = (0, marks);
+    let mut feeds = if LINES { kinds.feed } else { 0 };
+    loop {
+        let feed = feeds & feeds.wrapping_neg();
+        // Those before the next line feed; all of them when there is none.
+        let run = rest & feed.wrapping_sub(1);
+        rest ^= run;
+        let (mut stack, mut odd) = (state.stack, 0u64);
+        for _ in 0..run.count_ones() {
+            let (opened, shut) = (stack << 1 | objects & 1, stack >> 1);
+            odd |= (objects ^ stack) & !opens & 1;
+            stack = if opens & 1 == 1 { opened } else { shut };
+            // Emptied too far, or full.
+            odd |= stack.wrapping_sub(1) & 1 << 63;
+            tops = tops >> 1 | stack << 63;
+            if LINES {
+                state.closings += u32::from(stack == EMPTY);
+            } else {
+                ends = ends >> 1 | u64::from(stack == state.base) << 63;
+            }
+            (opens, objects) = (opens >> 1, objects >> 1);
+        }
+        if odd != 0 {
+            wrong |= run;
+        }
+        state.stack = stack;
+        if feed == 0 {
+            break;
+        }
+        // A blank line closes nothing.
+        wrong |= if state.stack == EMPTY && state.closings <= 1 { 0 } else { feed };
+        (state.stack, state.closings) = (EMPTY, 0);
+        feeds ^= feed;
+    }
+    let count = marks.count_ones();
+    if count == 0 {
+        return (wrong, 0u64.wrapping_sub(before), 0);
+    }
+    let (tops, ends) = (tops >> (64 - count), ends >> (64 - count));
+    // SAFETY: the features of `I` are there.
+    unsafe {
+        let toggles = I::spread(tops ^ (tops << 1 | before), marks);
+        let in_object = I::prefix_xor(toggles) ^ 0u64.wrapping_sub(before);
+        (wrong, in_object, if LINES { 0 } else { I::spread(ends, marks) & kinds.close })
+    }
+}
+
+/// The tokens that must not stand behind the one before; `tokens` of them are valid.
+#[inline(always)]
+fn pairs<const LINES: bool>(kinds: &Kinds, in_object: u64, state: &mut Grammar, tokens: u32) -> u64 {
+    let Kinds { open, close, object, colon, comma, string, feed } = *kinds;
+    let (object_open, array_open) = (open & object, open & !object);
+    let (object_comma, array_comma) = (comma & in_object, comma & !in_object);
+    let wants_value = array_comma | colon;
+    // Whatever is nothing else is a number or word.
+    let value = !(close | colon | comma | feed);
+    let value_end = !(open | colon | comma | feed);
+    let last = tokens - 1;
+    let behind = |mask: u64, carry: &mut u64| {
+        let shifted = mask << 1 | *carry;
+        *carry = mask >> last & 1;
+        shifted
+    };
+    let behind_object_open = behind(object_open, &mut state.object_open);
+    let behind_object_comma = behind(object_comma, &mut state.object_comma);
+    let key = string & (behind_object_open | behind_object_comma);
+    // A colon behind each key, and nowhere else.
+    let mut wrong = colon ^ behind(key, &mut state.key);
+    wrong |= behind_object_open & !(string | close);
+    wrong |= behind_object_comma & !string;
+    wrong |= behind(array_open, &mut state.array_open) & !(value | close);
+    wrong |= behind(wants_value, &mut state.wants_value) & !value;
+    wrong |= behind(value_end, &mut state.value_end) & !(comma | close | feed | colon);
+    let behind_feed = behind(feed, &mut state.feed);
+    wrong |= behind_feed & !(object_open | feed);
+    if LINES {
+        wrong |= feed & !(behind(close, &mut state.close) | behind_feed);
+    }
+    wrong & u64::MAX >> (63 - last)
+}

@@ -1,0 +1,279 @@
+//! What the stages need of a processor, and which one this is.
+//!
+//! A kernel turns 64 bytes into bit masks, bit `i` for byte `i`. Everything between the masks is the same code
+//! for all of them ([`crate::window`], [`crate::checks`], [`crate::grammar`]), compiled once for each kernel.
+use crate::window::{Carry, Job, Scratch};
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// How bytes are looked at. All kernels give the same verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// 64 bytes in one register, tokens compressed by VBMI2.
+    Avx512,
+    /// 64 bytes in two registers, tokens gathered by BMI2.
+    Avx2,
+    /// 64 bytes in four registers; for processors without fast BMI2 too.
+    Sse42,
+    /// 64 bytes in four registers of an ARM.
+    Neon,
+    /// Byte by byte: the exact judge alone.
+    Scalar,
+}
+
+impl Kernel {
+    /// Every kernel, best first.
+    pub const ALL: &[Kernel] = &[Kernel::Avx512, Kernel::Avx2, Kernel::Sse42, Kernel::Neon, Kernel::Scalar];
+
+    /// Its name, as `RINGMILL_SIMD` and `/status` say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kernel::Avx512 => "avx512",
+            Kernel::Avx2 => "avx2",
+            Kernel::Sse42 => "sse42",
+            Kernel::Neon => "neon",
+            Kernel::Scalar => "scalar",
+        }
+    }
+
+    /// The best one of this processor. NEON is never chosen by itself: it was not measured on an ARM.
+    #[cfg(feature = "std")]
+    pub fn best() -> Kernel {
+        let by_itself = |kernel: &&Kernel| **kernel != Kernel::Neon && kernel.is_available();
+        *Kernel::ALL.iter().find(by_itself).unwrap_or(&Kernel::Scalar)
+    }
+
+    /// Whether this processor has what it needs, and has it fast.
+    #[cfg(feature = "std")]
+    pub fn is_available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => {
+                has_avx2()
+                    && std::is_x86_feature_detected!("avx512f")
+                    && std::is_x86_feature_detected!("avx512bw")
+                    && std::is_x86_feature_detected!("avx512vl")
+                    && std::is_x86_feature_detected!("avx512vbmi")
+                    && std::is_x86_feature_detected!("avx512vbmi2")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => has_avx2() && has_fast_bmi2(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Sse42 => {
+                std::is_x86_feature_detected!("sse4.2")
+                    && std::is_x86_feature_detected!("ssse3")
+                    && std::is_x86_feature_detected!("popcnt")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Kernel::Neon => true,
+            Kernel::Scalar => true,
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+}
+
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("bmi1")
+        && std::is_x86_feature_detected!("bmi2")
+        && std::is_x86_feature_detected!("popcnt")
+        && std::is_x86_feature_detected!("lzcnt")
+        && std::is_x86_feature_detected!("pclmulqdq")
+}
+
+/// AMD's families before 0x19 (Zen 3) have `pext` and `pdep` in microcode: hundreds of cycles instead of one.
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+fn has_fast_bmi2() -> bool {
+    use core::arch::x86_64::__cpuid;
+    let vendor = __cpuid(0);
+    let signature = __cpuid(1).eax;
+    let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+    // "AuthenticAMD" or "HygonGenuine".
+    !(matches!(vendor.ebx, 0x6874_7541 | 0x6f67_7948) && family < 0x19)
+}
+
+/// Fills `Scratch` with what a window of a body holds.
+pub(crate) type WindowFn = unsafe fn(&Job, &mut Carry, &mut Scratch);
+
+/// The code of `kernel`; none for the scalar one, and for those that this machine's compiler did not build.
+pub(crate) fn window_fn(kernel: Kernel) -> Option<WindowFn> {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512 => Some(avx512::window),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2 => Some(x86::window_avx2),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Sse42 => Some(x86::window_sse42),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Neon => Some(neon::window),
+        _ => None,
+    }
+}
+
+/// What is where in a block.
+#[derive(Clone, Copy)]
+pub(crate) struct Masks {
+    /// `"`
+    pub quote: u64,
+    /// `\`
+    pub slash: u64,
+    /// Below 0x20.
+    pub control: u64,
+    /// From 0x80 up.
+    pub high: u64,
+    /// `{ } [ ] : ,`
+    pub punct: u64,
+    /// These, space, tab, carriage return and line feed.
+    pub dull: u64,
+    /// Line feed.
+    pub feed: u64,
+    /// `0` to `9`
+    pub digit: u64,
+    /// `0`
+    pub zero: u64,
+}
+
+/// The bytes of numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Numerals {
+    /// `0` to `9`
+    pub digit: u64,
+    /// `0`
+    pub zero: u64,
+    /// `.`
+    pub dot: u64,
+    /// `e` or `E`
+    pub exp: u64,
+    /// `-`
+    pub minus: u64,
+    /// `+`
+    pub plus: u64,
+}
+
+/// What 64 tokens are.
+#[derive(Clone, Copy)]
+pub(crate) struct Kinds {
+    /// `{` and `[`
+    pub open: u64,
+    /// `}` and `]`
+    pub close: u64,
+    /// Of these, `{` and `}`.
+    pub object: u64,
+    /// `:`
+    pub colon: u64,
+    /// `,`
+    pub comma: u64,
+    /// Strings.
+    pub string: u64,
+    /// Line feed.
+    pub feed: u64,
+}
+
+impl Kinds {
+    /// From bits 6, 5, 4 and 1 of each token's first byte, or zeros for numbers and words: they tell all kinds
+    /// apart.
+    #[allow(dead_code)]
+    #[inline(always)]
+    pub fn of_planes([b6, b5, b4, b1]: [u64; 4]) -> Kinds {
+        let rest = !b6 & b5;
+        Kinds {
+            open: b6 & b1,
+            close: b6 & !b1,
+            object: b6 & b5,
+            colon: rest & b1 & b4,
+            comma: rest & !b1,
+            string: rest & b1 & !b4,
+            feed: !b6 & !b5 & b1,
+        }
+    }
+}
+
+/// Room for tokens, as the kernel wants them: bytes, or four words of bits for each 64 tokens. As bytes it is
+/// long enough for a window of nothing but tokens and one more block.
+#[repr(C, align(64))]
+pub(crate) struct Tokens(pub [[u64; 4]; crate::window::BLOCKS * 2 + 16]);
+
+/// A processor's share of the work.
+///
+/// # Safety
+/// All methods need the processor features of the implementing kernel; pointers must be readable for 64 bytes,
+/// for `utf8` for three bytes before too.
+pub(crate) trait Isa {
+    type Block: Copy;
+    unsafe fn load(at: *const u8) -> Self::Block;
+    unsafe fn masks(block: Self::Block) -> Masks;
+    unsafe fn numerals(block: Self::Block) -> Numerals;
+    /// Which bytes may follow a backslash, `u` apart from the others: (others, `u`).
+    unsafe fn escapes(block: Self::Block) -> (u64, u64);
+    /// Whether the block at `at` is part of well-formed UTF-8. A character that begins in its last three bytes
+    /// is not judged, one that begins before it is.
+    unsafe fn utf8(at: *const u8) -> bool;
+    /// Appends the tokens that begin at `starts`; those of `prims` are numbers and words, and begin with none of
+    /// the bytes that make other kinds. `count` have been
+    /// appended before.
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64);
+    /// The tokens from `64 * word` on; whatever behind the last one.
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds;
+    /// Bit `i` of the result is the parity of bits `0..=i`.
+    unsafe fn prefix_xor(bits: u64) -> u64;
+    /// The place of the set bit number `n`.
+    unsafe fn select(bits: u64, n: u32) -> u32;
+    /// The bits of `from` at the places of `mask`, put side by side.
+    unsafe fn squeeze(from: u64, mask: u64) -> u64;
+    /// The lowest bits of `from`, put to the places of `mask`.
+    unsafe fn spread(from: u64, mask: u64) -> u64;
+}
+
+/// [`Isa::prefix_xor`] without carry-less multiplication.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn prefix_xor_by_shifts(mut bits: u64) -> u64 {
+    for by in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << by;
+    }
+    bits
+}
+
+/// [`Isa::select`] without `pdep`.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn select_by_steps(mut bits: u64, n: u32) -> u32 {
+    for _ in 0..n {
+        bits &= bits.wrapping_sub(1);
+    }
+    bits.trailing_zeros()
+}
+
+/// [`Isa::squeeze`] without `pext`.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn squeeze_by_steps(from: u64, mut mask: u64) -> u64 {
+    let (mut bits, mut n) = (0, 0);
+    while mask != 0 {
+        bits |= (from >> mask.trailing_zeros() & 1) << n;
+        n += 1;
+        mask &= mask - 1;
+    }
+    bits
+}
+
+/// [`Isa::spread`] without `pdep`.
+#[allow(dead_code)]
+#[inline(always)]
+pub(crate) fn spread_by_steps(mut from: u64, mut mask: u64) -> u64 {
+    let mut bits = 0;
+    while mask != 0 {
+        bits |= (from & 1) << mask.trailing_zeros();
+        from >>= 1;
+        mask &= mask - 1;
+    }
+    bits
+}

@@ -1,0 +1,294 @@
+//! AVX2 with BMI2, and SSE4.2 without.
+use super::lanes::{self, Block, Lanes, gather};
+use super::{Isa, Kinds, Masks, Numerals, Tokens};
+use crate::window::{Carry, Job, Scratch, fill};
+use core::arch::x86_64::*;
+
+macro_rules! lanes {
+    ($lane:ty, $bytes:literal, $load:ident, $set1:ident, $eq:ident, $min:ident, $and:ident, $or:ident,
+     $xor:ident, $sub:ident, $subs:ident, $srli:ident, $slli:ident, $shuffle:ident, $movemask:ident, $table:expr) => {
+        // SAFETY (all of them): the caller's processor has these instructions, see `Lanes`.
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        impl Lanes for $lane {
+            const BYTES: usize = $bytes;
+            #[inline(always)]
+            unsafe fn load(at: *const u8) -> Self {
+                unsafe { $load(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn splat(byte: u8) -> Self {
+                unsafe { $set1(byte as i8) }
+            }
+            #[inline(always)]
+            unsafe fn table(of: &[u8; 16]) -> Self {
+                unsafe { $table(_mm_loadu_si128(of.as_ptr().cast())) }
+            }
+            #[inline(always)]
+            unsafe fn eq(self, other: Self) -> Self {
+                unsafe { $eq(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn min(self, other: Self) -> Self {
+                unsafe { $min(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn and(self, other: Self) -> Self {
+                unsafe { $and(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn or(self, other: Self) -> Self {
+                unsafe { $or(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn xor(self, other: Self) -> Self {
+                unsafe { $xor(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn sub(self, other: Self) -> Self {
+                unsafe { $sub(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn sub_to_zero(self, other: Self) -> Self {
+                unsafe { $subs(self, other) }
+            }
+            #[inline(always)]
+            unsafe fn high_nibble(self) -> Self {
+                unsafe { $and($srli::<4>(self), $set1(0x0f)) }
+            }
+            #[inline(always)]
+            unsafe fn look_up(self, at: Self) -> Self {
+                unsafe { $shuffle(self, at) }
+            }
+            #[inline(always)]
+            unsafe fn tops(self) -> u64 {
+                unsafe { $movemask(self) as u32 as u64 & (u64::MAX >> (64 - $bytes)) }
+            }
+            #[inline(always)]
+            unsafe fn bits<const BIT: i32>(self) -> u64 {
+                unsafe {
+                    // Bits that cross into the next byte stay below its top one.
+                    let top = match BIT {
+                        6 => $slli::<1>(self),
+                        5 => $slli::<2>(self),
+                        4 => $slli::<3>(self),
+                        _ => $slli::<6>(self),
+                    };
+                    top.tops()
+                }
+            }
+        }
+    };
+}
+
+lanes!(
+    __m256i,
+    32,
+    _mm256_loadu_si256,
+    _mm256_set1_epi8,
+    _mm256_cmpeq_epi8,
+    _mm256_min_epu8,
+    _mm256_and_si256,
+    _mm256_or_si256,
+    _mm256_xor_si256,
+    _mm256_sub_epi8,
+    _mm256_subs_epu8,
+    _mm256_srli_epi16,
+    _mm256_slli_epi16,
+    _mm256_shuffle_epi8,
+    _mm256_movemask_epi8,
+    _mm256_broadcastsi128_si256
+);
+lanes!(
+    __m128i,
+    16,
+    _mm_loadu_si128,
+    _mm_set1_epi8,
+    _mm_cmpeq_epi8,
+    _mm_min_epu8,
+    _mm_and_si128,
+    _mm_or_si128,
+    _mm_xor_si128,
+    _mm_sub_epi8,
+    _mm_subs_epu8,
+    _mm_srli_epi16,
+    _mm_slli_epi16,
+    _mm_shuffle_epi8,
+    _mm_movemask_epi8,
+    core::convert::identity
+);
+
+#[derive(Clone, Copy)]
+struct Avx2;
+
+// SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Isa for Avx2 {
+    type Block = Block<__m256i, 2>;
+
+    #[inline(always)]
+    unsafe fn load(at: *const u8) -> Self::Block {
+        unsafe { lanes::load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn masks(block: Self::Block) -> Masks {
+        unsafe { lanes::masks(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn numerals(block: Self::Block) -> Numerals {
+        unsafe { lanes::numerals(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn escapes(block: Self::Block) -> (u64, u64) {
+        unsafe { lanes::escapes(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn utf8(at: *const u8) -> bool {
+        unsafe { lanes::utf8::<__m256i, 2>(at) }
+    }
+
+    /// Four streams of bits, one a plane.
+    #[inline(always)]
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64) {
+        unsafe {
+            let planes = [
+                gather(block, |lane| lane.bits::<6>()) & !prims,
+                gather(block, |lane| lane.bits::<5>()) & !prims,
+                gather(block, |lane| lane.bits::<4>()),
+                gather(block, |lane| lane.bits::<1>()) & !prims,
+            ];
+            let (word, shift) = (count / 64, count as u32 % 64);
+            let words = tokens.0.as_mut_ptr().add(word);
+            for (plane, bits) in planes.into_iter().enumerate() {
+                let bits = _pext_u64(bits, starts);
+                (*words)[plane] |= bits << shift;
+                (*words.add(1))[plane] = bits >> 1 >> (63 - shift);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
+        Kinds::of_planes(unsafe { *tokens.0.get_unchecked(word) })
+    }
+
+    #[inline(always)]
+    unsafe fn prefix_xor(bits: u64) -> u64 {
+        unsafe { prefix_xor_clmul(bits) }
+    }
+
+    #[inline(always)]
+    unsafe fn select(bits: u64, n: u32) -> u32 {
+        unsafe { _pdep_u64(1 << n, bits).trailing_zeros() }
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        unsafe { _pext_u64(from, mask) }
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        unsafe { _pdep_u64(from, mask) }
+    }
+}
+
+/// # Safety
+/// The processor has PCLMULQDQ.
+#[inline(always)]
+pub(super) unsafe fn prefix_xor_clmul(bits: u64) -> u64 {
+    // SAFETY: see above.
+    unsafe {
+        let product = _mm_clmulepi64_si128::<0>(_mm_cvtsi64_si128(bits as i64), _mm_set1_epi8(-1));
+        _mm_cvtsi128_si64(product) as u64
+    }
+}
+
+/// # Safety
+/// The processor has what [`super::Kernel::Avx2`] asks for; else see [`fill`].
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]
+pub(super) unsafe fn window_avx2(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
+    // SAFETY: the features are those of this function.
+    unsafe { fill::<Avx2>(job, carry, scratch) }
+}
+
+#[derive(Clone, Copy)]
+struct Sse42;
+
+// SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Isa for Sse42 {
+    type Block = Block<__m128i, 4>;
+
+    #[inline(always)]
+    unsafe fn load(at: *const u8) -> Self::Block {
+        unsafe { lanes::load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn masks(block: Self::Block) -> Masks {
+        unsafe { lanes::masks(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn numerals(block: Self::Block) -> Numerals {
+        unsafe { lanes::numerals(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn escapes(block: Self::Block) -> (u64, u64) {
+        unsafe { lanes::escapes(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn utf8(at: *const u8) -> bool {
+        unsafe { lanes::utf8::<__m128i, 4>(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, _prims: u64) {
+        unsafe {
+            let mut bytes = [0u8; 64];
+            for (i, lane) in block.into_iter().enumerate() {
+                _mm_storeu_si128(bytes.as_mut_ptr().add(i * 16).cast(), lane);
+            }
+            lanes::put_bytes(tokens, count, &bytes, starts);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
+        unsafe { lanes::take_bytes::<__m128i, 4>(tokens, word) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefix_xor(bits: u64) -> u64 {
+        super::prefix_xor_by_shifts(bits)
+    }
+
+    #[inline(always)]
+    unsafe fn select(bits: u64, n: u32) -> u32 {
+        super::select_by_steps(bits, n)
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        super::squeeze_by_steps(from, mask)
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        super::spread_by_steps(from, mask)
+    }
+}
+
+/// # Safety
+/// The processor has what [`super::Kernel::Sse42`] asks for; else see [`fill`].
+#[target_feature(enable = "sse4.2,ssse3,popcnt")]
+pub(super) unsafe fn window_sse42(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
+    // SAFETY: the features are those of this function.
+    unsafe { fill::<Sse42>(job, carry, scratch) }
+}
