@@ -298,7 +298,7 @@ fn scanner(read: &mut Reader) -> Validator {
         let best = Kernel::best().name();
         read.refuse("simd", format!("this processor has no {}; its best is {best}", kernel.name()));
     }
-    match read.choice("scanner", "exact", &["exact", "fast", "simd-json"]).as_str() {
+    match read.choice("scanner", "fast", &["fast", "exact", "simd-json"]).as_str() {
         "fast" => Validator::Fast(kernel.unwrap_or_else(Kernel::best)),
         "exact" => Validator::Exact,
         _ => Validator::SimdJson,

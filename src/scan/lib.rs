@@ -17,7 +17,8 @@
 //!                    └──────────────────▶ closer checks ──────────────┘        (exact judge)
 //! ```
 //!
-//! It is no parser: it builds nothing, allocates nothing and changes nothing. Enter at [`Scanner::scan`].
+//! It is no parser: it builds nothing, allocates nothing and changes nothing. Enter at [`Scanner::scan`], or
+//! at [`Scanner::advance`] with a body that arrives in pieces.
 //!
 //! `unsafe` stands in the kernels and in the code that they run through (`window`); nothing of it can be
 //! reached but through [`Scanner`], which chooses only kernels that the processor has.
@@ -29,6 +30,7 @@ extern crate std;
 use core::ops::Range;
 
 mod checks;
+mod chunked;
 pub(crate) mod exact;
 mod fast;
 mod frame;
@@ -37,6 +39,7 @@ mod kernel;
 mod kind;
 mod window;
 
+pub use chunked::Progress;
 pub use fast::Scanner;
 pub use kernel::Kernel;
 pub use kind::Kind;
