@@ -1,6 +1,7 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
 use crate::command::load::LoadArgs;
 use crate::command::segments::{SegmentsArgs, SegmentsCommand};
+use crate::command::top::TopArgs;
 use crate::config::{
     Origin,
     raw::{Given, KEYS, Key, Kind, Raw},
@@ -19,6 +20,8 @@ pub enum Command {
     Segments(SegmentsArgs),
     /// Put a server under load. Boxed, for it is many times as large as the others.
     Load(Box<LoadArgs>),
+    /// Show a running server.
+    Top(TopArgs),
 }
 
 /// Parses the arguments, the program's name first. Settings come from [`KEYS`], so that each is a flag, an
@@ -32,6 +35,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
         Some(("segments", given)) => segments_args(given).map(Command::Segments),
         Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
+        Some(("top", given)) => TopArgs::from_arg_matches(given).map(Command::Top),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
 }
@@ -48,6 +52,10 @@ pub fn command() -> Clap {
         .subcommand(
             LoadArgs::augment_args(Clap::new("load"))
                 .about("Put any HTTP or line server under load, and say what the figures are worth"),
+        )
+        .subcommand(
+            TopArgs::augment_args(Clap::new("top"))
+                .about("Show what a running server does: rates, times, shards, the slowest requests and why"),
         )
 }
 
@@ -173,6 +181,8 @@ mod tests {
             ("ringmill serve --memory 1 --memory 2", "cannot be used multiple times"),
             ("ringmill serve --memory", "a value is required"),
             ("ringmill load", "URL"),
+            ("ringmill top --json", "--once"),
+            ("ringmill top --interval 10ms", "200ms"),
             ("ringmill load http://h --conections 5", "--connections"),
         ] {
             let error = parse(line).unwrap_err();

@@ -29,3 +29,4 @@ pub mod shard;
 pub mod sink;
 pub mod sys;
 pub mod tls;
+pub mod top;

@@ -2,3 +2,4 @@
 pub mod load;
 pub mod segments;
 pub mod serve;
+pub mod top;
