@@ -18,7 +18,7 @@ fn busy_server(dir: &TempDir) -> Server {
     let server = Server::start(common::serve_segments(&dir.join("data")));
     let mut client = Client::connect(server.http());
     for n in 0..50 {
-        assert_eq!(client.ask(&json(&format!("{{\"n\":{n}}}"))).status, 200);
+        assert_eq!(client.ask(&json(format!("{{\"n\":{n}}}"))).status, 200);
     }
     server
 }
