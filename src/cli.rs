@@ -1,4 +1,5 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
+use crate::command::doctor::DoctorArgs;
 use crate::command::load::LoadArgs;
 use crate::command::segments::{SegmentsArgs, SegmentsCommand};
 use crate::command::top::TopArgs;
@@ -22,6 +23,8 @@ pub enum Command {
     Load(Box<LoadArgs>),
     /// Show a running server.
     Top(TopArgs),
+    /// Say what limits this host.
+    Doctor(DoctorArgs),
 }
 
 /// Parses the arguments, the program's name first. Settings come from [`KEYS`], so that each is a flag, an
@@ -36,6 +39,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         Some(("segments", given)) => segments_args(given).map(Command::Segments),
         Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
         Some(("top", given)) => TopArgs::from_arg_matches(given).map(Command::Top),
+        Some(("doctor", given)) => DoctorArgs::from_arg_matches(given).map(Command::Doctor),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
 }
@@ -56,6 +60,11 @@ pub fn command() -> Clap {
         .subcommand(
             TopArgs::augment_args(Clap::new("top"))
                 .about("Show what a running server does: rates, times, shards, the slowest requests and why"),
+        )
+        .subcommand(
+            DoctorArgs::augment_args(Clap::new("doctor"))
+                .about("Say what will limit p999 on this host, and the one command that mends each")
+                .after_help("Exit codes: 0 fit, 1 not fit, 2 could not tell."),
         )
 }
 
@@ -183,6 +192,9 @@ mod tests {
             ("ringmill load", "URL"),
             ("ringmill top --json", "--once"),
             ("ringmill top --interval 10ms", "200ms"),
+            ("ringmill doctor --cores x", "not a core number"),
+            ("ringmill doctor --cores=", "no CPU is named"),
+            ("ringmill doctor x", "unexpected argument"),
             ("ringmill load http://h --conections 5", "--connections"),
         ] {
             let error = parse(line).unwrap_err();

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
             command::load::run(&args)
         }
         Ok(cli::Command::Top(args)) => command::top::run(&args),
+        Ok(cli::Command::Doctor(args)) => {
+            log::init(log::Format::Text, log::LevelFilter::Warn);
+            command::doctor::run(&args)
+        }
         // clap prints help to standard output with 0, errors to standard error with 2.
         Err(usage) => usage.exit(),
     }
