@@ -2,6 +2,7 @@
 use crate::command::doctor::DoctorArgs;
 use crate::command::load::LoadArgs;
 use crate::command::segments::{SegmentsArgs, SegmentsCommand};
+use crate::command::top::TopArgs;
 use crate::config::{
     Origin,
     raw::{Given, KEYS, Key, Kind, Raw},
@@ -20,6 +21,8 @@ pub enum Command {
     Segments(SegmentsArgs),
     /// Put a server under load. Boxed, for it is many times as large as the others.
     Load(Box<LoadArgs>),
+    /// Show a running server.
+    Top(TopArgs),
     /// Say what limits this host.
     Doctor(DoctorArgs),
 }
@@ -35,6 +38,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
         Some(("segments", given)) => segments_args(given).map(Command::Segments),
         Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
+        Some(("top", given)) => TopArgs::from_arg_matches(given).map(Command::Top),
         Some(("doctor", given)) => DoctorArgs::from_arg_matches(given).map(Command::Doctor),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
@@ -52,6 +56,10 @@ pub fn command() -> Clap {
         .subcommand(
             LoadArgs::augment_args(Clap::new("load"))
                 .about("Put any HTTP or line server under load, and say what the figures are worth"),
+        )
+        .subcommand(
+            TopArgs::augment_args(Clap::new("top"))
+                .about("Show what a running server does: rates, times, shards, the slowest requests and why"),
         )
         .subcommand(
             DoctorArgs::augment_args(Clap::new("doctor"))
@@ -182,6 +190,8 @@ mod tests {
             ("ringmill serve --memory 1 --memory 2", "cannot be used multiple times"),
             ("ringmill serve --memory", "a value is required"),
             ("ringmill load", "URL"),
+            ("ringmill top --json", "--once"),
+            ("ringmill top --interval 10ms", "200ms"),
             ("ringmill doctor --cores x", "not a core number"),
             ("ringmill doctor --cores=", "no CPU is named"),
             ("ringmill doctor x", "unexpected argument"),

@@ -30,3 +30,4 @@ pub mod shard;
 pub mod sink;
 pub mod sys;
 pub mod tls;
+pub mod top;

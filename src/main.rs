@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             log::init(log::Format::Text, log::LevelFilter::Info);
             command::load::run(&args)
         }
+        Ok(cli::Command::Top(args)) => command::top::run(&args),
         Ok(cli::Command::Doctor(args)) => {
             log::init(log::Format::Text, log::LevelFilter::Warn);
             command::doctor::run(&args)

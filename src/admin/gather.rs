@@ -53,6 +53,11 @@ pub(super) struct Look {
 }
 
 impl Look {
+    /// When the shards were asked.
+    pub fn asked(&self) -> Instant {
+        self.asked
+    }
+
     /// Every shard's number and answer; `None` for a silent one.
     pub fn numbered(&self) -> impl ExactSizeIterator<Item = (u32, Option<&ShardSnapshot>)> {
         self.answers.iter().enumerate().map(|(shard, answer)| (shard as u32, answer.as_deref()))

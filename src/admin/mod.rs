@@ -15,6 +15,8 @@
 //! at a time.
 mod gather;
 mod listen;
+mod page;
+mod recent;
 mod status;
 
 pub use gather::{ANSWER_MAX, Ask, ShardPort};
@@ -101,6 +103,7 @@ impl Bound {
         let house = Arc::new(House {
             facts,
             shards: Shards::new(ports),
+            recent: recent::Recent::default(),
             started: Instant::now(),
             start_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
         });
@@ -158,6 +161,7 @@ impl Drop for Admin {
 struct House {
     facts: Facts,
     shards: Shards,
+    recent: recent::Recent,
     started: Instant,
     start_ms: u64,
 }
@@ -185,8 +189,9 @@ fn router(house: Arc<House>) -> Router {
         .route("/healthz", get(async || reply(StatusCode::OK, TEXT, "ok\n".into())))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        .route("/quarantine", get(quarantine))
         .fallback(async || {
-            let reason = "no such page; there are /, /metrics, /healthz, /readyz and /status";
+            let reason = "no such page; there are /, /metrics, /healthz, /readyz, /status and /quarantine";
             refuse(StatusCode::NOT_FOUND, "not_found", reason)
         })
         .method_not_allowed_fallback(async || {
@@ -246,14 +251,20 @@ async fn status(State(house): State<Arc<House>>) -> Response {
     }
 }
 
+/// Apart from the status, for it shows what clients sent: a proxy may let one through and not the other.
+async fn quarantine(State(house): State<Arc<House>>) -> Response {
+    let look = house.shards.look().await;
+    match serde_json::to_string(&status::Refused::new(&look)) {
+        Ok(json) => reply(StatusCode::OK, JSON, json + "\n"),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", &error.to_string()),
+    }
+}
+
 async fn page() -> Response {
-    let mut response = reply(StatusCode::OK, HTML, include_str!("page.html").into());
-    // Whatever a shard or a setting may say, the page runs only its own script and talks only to its server.
-    let policy =
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'";
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, axum::http::HeaderValue::from_static(policy));
+    let mut response = reply(StatusCode::OK, HTML, page::html().into());
+    if let Ok(policy) = axum::http::HeaderValue::from_str(page::policy()) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     response
 }
 

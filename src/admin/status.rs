@@ -1,4 +1,5 @@
 //! `/status`: what `/metrics` says and what it cannot, as JSON for people, the page and `top`.
+use super::recent::Since;
 use super::{House, Look, reasons};
 use crate::core::metrics::{self, Counters, Metrics, STAGES, ShardSnapshot, Slowest, Stage, Stages};
 use serde::Serialize;
@@ -18,6 +19,8 @@ pub(super) struct Status<'a> {
     config: &'a BTreeMap<String, String>,
     /// All shards that answered, together.
     total: Figures,
+    /// Of the last seconds; null when nobody looked shortly before.
+    recent: Option<Recent>,
     shards: Vec<Shard>,
 }
 
@@ -27,6 +30,8 @@ struct Shard {
     core: Option<u32>,
     ready: bool,
     reason: Option<&'static str>,
+    /// Rates of the last seconds.
+    recent: Option<Rates>,
     /// Null when the shard does not answer.
     #[serde(flatten)]
     figures: Option<Figures>,
@@ -50,6 +55,48 @@ struct Figures {
     spill: Option<Spill>,
     stages_us: BTreeMap<&'static str, Times>,
     slowest: Vec<Slow>,
+}
+
+#[derive(Serialize)]
+struct Recent {
+    window_ms: u64,
+    #[serde(flatten)]
+    rates: Rates,
+    /// Null when a shard answered only now or only then.
+    stages_us: Option<BTreeMap<&'static str, Times>>,
+}
+
+#[derive(Clone, Copy, Default, Serialize)]
+struct Rates {
+    events_per_s: f64,
+    requests_per_s: f64,
+    bytes_per_s: f64,
+}
+
+impl Rates {
+    fn new(now: &Counters, then: &Counters, seconds: f64) -> Rates {
+        let rate = |now: u64, then: u64| (now.saturating_sub(then) as f64 / seconds * 10.0).round() / 10.0;
+        Rates {
+            events_per_s: rate(now.events_received, then.events_received),
+            requests_per_s: rate(now.requests.total(), then.requests.total()),
+            bytes_per_s: rate(now.bytes_received, then.bytes_received),
+        }
+    }
+}
+
+impl Recent {
+    fn new(since: &Since) -> Recent {
+        let (mut now, mut then) = (Counters::default(), Counters::default());
+        for (one, other) in since.shards.iter().flatten() {
+            now.merge(one);
+            then.merge(other);
+        }
+        Recent {
+            window_ms: since.window.as_millis() as u64,
+            rates: Rates::new(&now, &then, since.window.as_secs_f64()),
+            stages_us: since.stages.as_ref().map(stages_us),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -103,17 +150,44 @@ struct Times {
 #[derive(Serialize)]
 struct Slow {
     time_ms: u64,
+    shard: u32,
     status: u16,
+    /// Null when it is not known any more.
+    stream: Option<String>,
+    /// Null before it was asked for, and for a Unix socket.
+    peer: Option<String>,
     events: u32,
     bytes: u32,
+    /// First byte seen to reply taken by the kernel.
     total_us: f64,
+    /// What it may have lain in the socket before, at most.
+    unseen_us: f64,
+    /// Between its last byte and being taken in.
+    room_us: f64,
     /// `None`: not timed in that request.
     stages_us: BTreeMap<&'static str, Option<f64>>,
+    /// What took most of it, and the same in words.
+    cause: &'static str,
+    why: &'static str,
+    /// What kept the shard's thread from running meanwhile, and for how long.
+    stall: Option<&'static str>,
+    stalled_us: f64,
+    /// How long the shard worked for others meanwhile, and on how many bytes.
+    neighbour_us: f64,
+    neighbour_bytes: u64,
 }
 
 impl<'a> Status<'a> {
     pub fn new(house: &'a House, look: &Look, rss_bytes: Option<u64>) -> Status<'a> {
         let reasons = reasons(look);
+        let total = metrics::total(look.answered());
+        let since = house.recent.since(look, &total);
+        let rates = |shard: u32| {
+            let since = since.as_ref()?;
+            let (now, then) = since.shards.get(shard as usize)?.as_ref()?;
+            Some(Rates::new(now, then, since.window.as_secs_f64()))
+        };
+        let shard = |(number, snapshot)| Shard::new(number, snapshot, rates(number));
         Status {
             version: &house.facts.version,
             ready: reasons.is_empty(),
@@ -123,20 +197,22 @@ impl<'a> Status<'a> {
             rss_bytes,
             memory_plan_bytes: house.facts.memory_plan_bytes,
             config: &house.facts.config,
-            total: Figures::new(&metrics::total(look.answered())),
-            shards: look.numbered().map(|(number, snapshot)| Shard::new(number, snapshot)).collect(),
+            total: Figures::new(&total),
+            recent: since.as_ref().map(Recent::new),
+            shards: look.numbered().map(shard).collect(),
         }
     }
 }
 
 impl Shard {
-    fn new(number: u32, snapshot: Option<&ShardSnapshot>) -> Shard {
+    fn new(number: u32, snapshot: Option<&ShardSnapshot>, recent: Option<Rates>) -> Shard {
         let ready = snapshot.map_or(Err("does not answer"), |s| s.ready);
         Shard {
             shard: number,
             core: snapshot.and_then(|s| s.core),
             ready: ready.is_ok(),
             reason: ready.err(),
+            recent,
             figures: snapshot.map(|s| Figures::new(&s.metrics)),
         }
     }
@@ -159,7 +235,7 @@ impl Figures {
             kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
             http: metrics.http.used.then(|| metrics.http.each().collect()),
             spill: metrics.spill.used.then(|| spill(&metrics.spill)),
-            stages_us: STAGES.map(|stage| (stage.as_str(), times(&metrics.stages, stage))).into(),
+            stages_us: stages_us(&metrics.stages),
             slowest: slowest(&metrics.slowest),
         }
     }
@@ -218,6 +294,10 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1_000.0
 }
 
+fn stages_us(stages: &Stages) -> BTreeMap<&'static str, Times> {
+    STAGES.map(|stage| (stage.as_str(), times(stages, stage))).into()
+}
+
 fn times(stages: &Stages, stage: Stage) -> Times {
     let quantile = |q| stages.quantile_ns(stage, q).map(us);
     let count = stages.count(stage);
@@ -233,19 +313,70 @@ fn times(stages: &Stages, stage: Stage) -> Times {
 }
 
 fn slowest(slowest: &Slowest) -> Vec<Slow> {
-    // One request of sixteen is timed in the other stages, and then takes longer than nothing.
-    let timed = |stage, ns| ns > 0 || matches!(stage, Stage::SealWait | Stage::Sink);
+    // One request of sixteen, and each with a large body, is timed in these stages, and then takes longer than nothing.
+    let timed = |stage, ns| ns > 0 || !matches!(stage, Stage::Frame | Stage::Parse | Stage::Append);
     let named = |ns: [u64; STAGES.len()]| {
         let time = |(stage, ns): (Stage, u64)| (stage.as_str(), timed(stage, ns).then(|| us(ns)));
         STAGES.into_iter().zip(ns).map(time).collect()
     };
     let slow = |request: metrics::SlowRequest| Slow {
         time_ms: request.time_ms,
+        shard: request.shard,
         status: request.status,
+        stream: request.stream.map(|stream| stream.as_str().to_owned()),
+        peer: request.peer.map(|peer| peer.to_string()),
         events: request.events,
         bytes: request.bytes,
         total_us: us(request.total_ns),
+        unseen_us: us(request.unseen_ns),
+        room_us: us(request.room_ns),
         stages_us: named(request.stages_ns),
+        cause: request.cause.as_str(),
+        why: request.cause.in_words(),
+        stall: request.around.stall.map(metrics::Stall::as_str),
+        stalled_us: us(request.around.stalled_ns),
+        neighbour_us: us(request.around.neighbour_ns),
+        neighbour_bytes: request.around.neighbour_bytes,
     };
     slowest.worst_first().into_iter().map(slow).collect()
+}
+
+/// `/quarantine`: the start of a few refused events, newest first.
+#[derive(Serialize)]
+pub(super) struct Refused {
+    /// How all of them are had.
+    all: &'static str,
+    samples: Vec<Sample>,
+}
+
+#[derive(Serialize)]
+struct Sample {
+    time_ms: u64,
+    shard: u32,
+    index: u32,
+    offset: u32,
+    length: u32,
+    reason: &'static str,
+    /// As text; what is no UTF-8 is replaced.
+    start: String,
+}
+
+impl Refused {
+    pub fn new(look: &Look) -> Refused {
+        let of = |shard: u32, sample: &metrics::Sample| Sample {
+            time_ms: sample.time_ms,
+            shard,
+            index: sample.index,
+            offset: sample.offset,
+            length: sample.length,
+            reason: sample.reason,
+            start: String::from_utf8_lossy(sample.start()).into_owned(),
+        };
+        let shards = look.answered().map(|snapshot| (snapshot.shard, &snapshot.metrics.samples));
+        let samples = shards.flat_map(|(shard, samples)| samples.newest_first().map(move |s| of(shard, s)));
+        let mut samples: Vec<Sample> = samples.collect();
+        samples.sort_by_key(|sample| std::cmp::Reverse(sample.time_ms));
+        samples.truncate(metrics::samples::SAMPLES_MAX);
+        Refused { all: "ringmill segments cat --quarantine DIR", samples }
+    }
 }

@@ -1,6 +1,8 @@
 //! The admin side over real sockets, with shards that answer, refuse, stay silent or are gone.
 use super::*;
-use crate::core::metrics::{Metrics, SlowRequest, Stage};
+use crate::core::metrics::cause::Around;
+use crate::core::metrics::{Cause, Metrics, Sample, SlowRequest, Stage, Stall};
+use crate::core::segment::header::StreamName;
 use serde_json::Value;
 use std::{
     io::{Read, Write},
@@ -57,13 +59,95 @@ fn prompt(shard: u32, ready: Result<(), &'static str>) -> Box<dyn ShardPort> {
     Box::new(Prompt { shard, ready, asked: Arc::default() })
 }
 
-fn start(ports: Vec<Box<dyn ShardPort>>) -> Admin {
-    let facts = Facts {
+pub(super) fn facts() -> Facts {
+    let config = [("sink", "segments:./data"), ("ack", "durable"), ("note", "two <b>streams</b>")];
+    Facts {
         version: "9.9.9".into(),
-        config: [("sink".to_owned(), "segments:./data".to_owned())].into(),
+        config: config.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         memory_plan_bytes: 64 << 20,
-    };
-    bind("127.0.0.1:0").unwrap().serve(facts, ports, || {}).unwrap()
+    }
+}
+
+pub(super) fn start(ports: Vec<Box<dyn ShardPort>>) -> Admin {
+    bind("127.0.0.1:0").unwrap().serve(facts(), ports, || {}).unwrap()
+}
+
+/// A shard under load: its counters rise from look to look, and it has slow requests of every kind.
+struct Busy {
+    shard: u32,
+    looks: AtomicUsize,
+}
+
+impl ShardPort for Busy {
+    fn ask(&self, ask: Ask) {
+        let looks = self.looks.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+        let mut metrics = Metrics::new();
+        let more = looks * (40_000 + 9_000 * u64::from(self.shard)) + looks % 3 * 7_000;
+        metrics.counters.events_received = more;
+        metrics.counters.events_stored = more - 120;
+        metrics.counters.events_quarantined = 80;
+        metrics.counters.events_shed = 30;
+        metrics.counters.bytes_received = more * 410;
+        metrics.counters.bytes_stored = more * 400;
+        metrics.counters.requests.add(200, more / 10);
+        metrics.counters.requests.add(503, 3);
+        metrics.gauges.events_in_flight = 10;
+        metrics.gauges.connections = if self.shard == 1 { 90 } else { 22 };
+        (metrics.gauges.batch_bytes, metrics.gauges.batch_bytes_max) = (300 << 10, 9 << 20);
+        (metrics.gauges.buffers_used, metrics.gauges.buffers_max) = (7, 1024);
+        for (at, stage) in crate::core::metrics::STAGES.into_iter().enumerate() {
+            let usual = [2_000, 900, 14_000, 2_500, 400_000, 1_900_000, 30_000][at];
+            for look in 1..=looks {
+                metrics.stages.record_n(stage, usual + look * usual / 60, 2_000);
+                metrics.stages.record_n(stage, usual * 6, 30);
+            }
+        }
+        let stolen = Around { stalled_ns: 39_000_000, stall: Some(Stall::Preempted), ..Around::default() };
+        let beside = Around { neighbour_ns: 9_000_000, neighbour_bytes: 8_388_608, ..Around::default() };
+        for (total_ms, cause, around, status) in [
+            (212, Cause::NoRoom, Around::default(), 503),
+            (51, Cause::Commit, Around::default(), 200),
+            (41, Cause::Stall(Stall::Preempted), stolen, 200),
+            (33, Cause::CommitBefore, Around::default(), 200),
+            (300, Cause::SlowBody, Around::default(), 200),
+            (1, Cause::Neighbour, beside, 207),
+        ] {
+            let mut stages_ns = [0, 0, 0, 0, 0, total_ms * 700_000, 20_000];
+            if cause == Cause::SlowBody {
+                stages_ns = [total_ms * 990_000, 1_000, 15_000, 3_000, 0, 1_000_000, 20_000];
+            }
+            metrics.slowest.offer(&SlowRequest {
+                shard: self.shard,
+                total_ns: total_ms * 1_000_000,
+                room_ns: if cause == Cause::NoRoom { 200_000_000 } else { 0 },
+                unseen_ns: around.neighbour_ns,
+                stages_ns,
+                cause,
+                around,
+                at_ns: 1,
+                time_ms: 1_795_000_000_123,
+                status,
+                events: 100,
+                bytes: 41_000,
+                stream: StreamName::new(b"checkout.orders-v2"),
+                peer: Some(SocketAddr::from(([10, 0, 0, 7], 41_000 + self.shard as u16))),
+                ..SlowRequest::default()
+            });
+        }
+        let bad = b"{\"user\":\"a <b>bold</b> name\" \"id\":17}";
+        metrics.samples.take(Sample::new(
+            1_795_000_000_123,
+            (3, 131),
+            "expected `,` or `}` after a value",
+            bad,
+        ));
+        ask.answer(self.shard, Some(self.shard + 2), Ok(()), &metrics);
+    }
+}
+
+/// Three shards under load, one of which has far more connections than the others.
+pub(super) fn busy() -> Vec<Box<dyn ShardPort>> {
+    (0..3).map(|shard| Box::new(Busy { shard, looks: AtomicUsize::new(0) }) as Box<dyn ShardPort>).collect()
 }
 
 struct Reply {
@@ -143,11 +227,59 @@ fn a_healthy_server_says_so_everywhere() {
     assert_eq!(shard["slowest"][0]["total_us"], 5.5);
     assert_eq!(status["total"]["counters"]["events_received"], 20);
 
+    assert_eq!(status["recent"], Value::Null, "nobody looked before");
+    assert_eq!(fetch(&admin, "/quarantine").json()["samples"], serde_json::json!([]));
+
     let page = fetch(&admin, "/");
     assert_eq!(page.status, 200);
     assert!(page.head.contains("content-security-policy") && page.body.contains("<title>ringmill"));
-    assert!(!page.body.contains("http://") && !page.body.contains("https://"), "no outside assets");
+    assert!(!page.body.contains("https://"), "no outside assets");
     admin.stop().unwrap();
+}
+
+#[test]
+fn slow_requests_say_why_and_refused_events_how_they_look() {
+    let admin = start(busy());
+    let status = fetch(&admin, "/status").json();
+    let slow = status["total"]["slowest"].as_array().unwrap();
+    assert_eq!(slow.len(), 18);
+    let of = |cause: &str| slow.iter().find(|slow| slow["cause"] == cause).unwrap();
+    let stall = of("stall");
+    assert_eq!((&stall["stall"], &stall["stalled_us"]), (&"preempted".into(), &39_000.0.into()));
+    assert_eq!(stall["why"], "another thread had the core");
+    assert_eq!((&stall["stream"], &stall["peer"]), (&"checkout.orders-v2".into(), &"10.0.0.7:41000".into()));
+    assert_eq!(stall["stages_us"]["parse"], Value::Null, "it was not timed there");
+    assert_eq!(stall["stages_us"]["seal_wait"], 0.0);
+    assert_eq!(of("slow_body")["stages_us"]["parse"], 15.0);
+    assert_eq!((&of("no_room")["room_us"], &of("no_room")["status"]), (&200_000.0.into(), &503.into()));
+    assert_eq!(
+        (&of("neighbour")["neighbour_bytes"], &of("neighbour")["unseen_us"]),
+        (&8_388_608.into(), &9_000.0.into())
+    );
+    let refused = fetch(&admin, "/quarantine").json();
+    assert_eq!(refused["samples"].as_array().unwrap().len(), 3);
+    let first = &refused["samples"][0];
+    assert_eq!((&first["index"], &first["offset"], &first["length"]), (&3.into(), &131.into(), &37.into()));
+    assert_eq!(first["start"], "{\"user\":\"a <b>bold</b> name\" \"id\":17}");
+}
+
+#[test]
+fn whoever_looks_twice_is_told_of_the_time_between() {
+    let admin = start(busy());
+    let first = fetch(&admin, "/status").json();
+    assert_eq!(first["recent"], Value::Null);
+    std::thread::sleep(Duration::from_millis(1_000));
+    let second = fetch(&admin, "/status").json();
+    let recent = &second["recent"];
+    let window_s = recent["window_ms"].as_f64().unwrap() / 1_000.0;
+    assert!(window_s >= 0.9, "{recent}");
+    // 3 × 40 000 + 9 000 × 3 more, and 7 000 more for each.
+    let events = recent["events_per_s"].as_f64().unwrap() * window_s;
+    assert!((events - 168_000.0).abs() < 300.0, "{events} in {window_s} s");
+    let shard = second["shards"][2]["recent"]["events_per_s"].as_f64().unwrap() * window_s;
+    assert!((shard - 65_000.0).abs() < 150.0, "{shard}");
+    assert_eq!(recent["stages_us"]["sink"]["count"], 6_090, "what was recorded before is not of this time");
+    assert!(second["total"]["stages_us"]["sink"]["count"].as_u64().unwrap() > 6_090);
 }
 
 #[test]

@@ -3,3 +3,4 @@ pub mod doctor;
 pub mod load;
 pub mod segments;
 pub mod serve;
+pub mod top;

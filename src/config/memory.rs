@@ -5,7 +5,7 @@ use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
-use crate::core::engine::{LOGS, logs_bytes};
+use crate::core::engine::{LOGS, connection_bytes, logs_bytes};
 use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
@@ -53,8 +53,10 @@ pub const RING_BYTES: u64 = 2048 * (64 + 4) + 8192 * 16 + (8192 + 16384) * 16;
 /// Stage histograms (two significant digits up to a minute), counters, slowest requests, and the copy
 /// that a scrape asks for.
 pub const METRICS_BYTES: u64 = MIB;
-/// The engine's and the driver's state of one connection, beside its buffers.
-pub const CONNECTION_BYTES: u64 = KIB;
+/// The engine's and the driver's state of one connection, beside its buffers: most of it the places of the replies
+/// that it may owe.
+pub const CONNECTION_BYTES: u64 = 5 * KIB;
+const _: () = assert!(connection_bytes::<Mapping>() as u64 + 128 <= CONNECTION_BYTES);
 /// A task of the `glommio` driver with its stream and wakers.
 pub const TASK_BYTES: u64 = 4 * KIB;
 /// A glommio executor without its I/O memory: three rings, task queues, a helper thread's stack.

@@ -10,7 +10,7 @@ pub mod probe;
 pub mod report;
 pub mod target;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod verify;
 pub mod view;
 pub mod worker;

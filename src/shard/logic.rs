@@ -3,6 +3,7 @@ use super::Shard;
 use super::driver::Logic;
 use super::driver::peer::{PeerId, PeerSend};
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
+use crate::core::metrics::cause::Spell;
 use crate::core::sink::{Mail, Request};
 use std::net::SocketAddr;
 
@@ -68,6 +69,18 @@ impl Logic for Shard {
         if let Some(edge) = &mut self.edge {
             edge.tick(&mut self.core);
         }
+    }
+    fn now_ns(&self) -> u64 {
+        self.core.now_ns()
+    }
+    fn note_spell(&mut self, spell: Spell) {
+        self.core.note_spell(spell);
+    }
+    fn next_unnamed(&mut self) -> Option<ConnId> {
+        self.core.next_unnamed()
+    }
+    fn name(&mut self, conn: ConnId, peer: SocketAddr) {
+        self.core.name(conn, peer);
     }
     fn drain(&mut self) {
         self.core.drain();

@@ -5,6 +5,7 @@ pub mod asked;
 pub mod clock;
 pub mod limits;
 pub mod mapping;
+pub mod pressure;
 pub mod ring;
 pub mod sched;
 pub mod signal;

@@ -1,14 +1,15 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
 use super::ahead::{self, AheadId, Told, each_line};
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
-use super::http::Admission;
+use super::http::{Admission, short};
+use super::tail::Arrival;
 use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
 use crate::ack::Ack;
 use crate::batch::store::StoreMark;
 use crate::json::{Format, Reason, Scanner};
 use crate::memory::{Clock, Memory};
-use crate::metrics::Stage;
+use crate::metrics::{Stage, cause::LARGE_BYTES};
 use crate::reject::Reject;
 use crate::reply::{ERROR_BYTES_MAX, ERRORS_MAX, ErrorRecord, Manner, REPLY_BYTES_MAX};
 use crate::segment::header::StreamName;
@@ -26,7 +27,26 @@ pub(super) struct Tally {
     pub first: u32,
     pub run: u32,
     pub errors: Option<ErrorList>,
+    /// What judging and copying took; 0 where that was not timed.
+    parse_ns: u32,
+    append_ns: u32,
     undo: Undo,
+}
+
+impl Tally {
+    fn empty(undo: Undo) -> Tally {
+        Tally {
+            accepted: 0,
+            rejected: 0,
+            kept: 0,
+            first: 0,
+            run: 0,
+            errors: None,
+            parse_ns: 0,
+            append_ns: 0,
+            undo,
+        }
+    }
 }
 
 /// Why a body's events are not in the batch.
@@ -80,7 +100,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         manner: Manner,
     ) -> Admission {
         let level = self.level(ingest.ack);
-        let reject = match self.take_body(conn.ahead, ingest, level, body, data) {
+        self.done.judged(id, body.len());
+        let reject = match self.take_body(conn, ingest, level, body, data) {
             Ok(tally) => return self.owe(conn, id, ingest, level, body.len(), tally, manner),
             Err(NoRoom::Later) => return Admission::Later,
             Err(NoRoom::Never) => TOO_LARGE_AT_ONCE,
@@ -94,23 +115,24 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Takes a request's events, to the stream and with the key that its head names.
     fn take_body(
         &mut self,
-        ahead: Option<AheadId>,
+        conn: &mut Conn<M>,
         ingest: &Ingest,
         level: Ack,
         body: &[u8],
         data: &[u8],
     ) -> Result<Tally, NoRoom> {
+        let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
+        conn.arrival.stream = conn.streams.note(name.as_ref());
         if let Some(reject) = self.refusal(level) {
             return Err(NoRoom::Refused(reject));
         }
-        let name = ingest.stream.clone().and_then(|range| StreamName::new(&data[range]));
         let stream = name.unwrap_or(StreamName::DEFAULT);
         let wants_key = self.sink.kafka().is_some_and(KafkaSink::wants_key);
         let key = match if wants_key { header(data, b"ringmill-key") } else { Ok(None) } {
             Ok(key) => key,
             Err(Repeated) => return Err(NoRoom::Refused(REPEATED_KEY)),
         };
-        self.take_events(ahead, body, ingest.format, &stream, key, |index, _| index)
+        self.take_events(conn.ahead, body, ingest.format, &stream, key, |index, _| index)
     }
 
     /// Owes a request the reply to what was taken of it, if there is room for one.
@@ -138,6 +160,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             (tally.rejected, tally.accepted, tally.kept) = (tally.rejected + tally.accepted, 0, 0);
         }
         let ticket = self.book(conn, id, &tally, level);
+        let arrival = Arrival { parse_ns: tally.parse_ns, append_ns: tally.append_ns, ..conn.arrival };
         let taken = Taken {
             accepted: tally.accepted,
             rejected: tally.rejected,
@@ -149,7 +172,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             all_or_nothing: ingest.all_or_nothing,
         };
         let what = What::Events(taken);
-        let pending = Pending { ticket, level, received_ns: self.now_ns, reserved, what };
+        let pending = Pending { ticket, level, received_ns: self.now_ns, arrival, reserved, what };
         if ticket == 0 && conn.pending.is_empty() {
             // Nobody to wait for: the way of most requests at level `accepted`.
             self.write_reply(conn, id, &pending, false, None);
@@ -202,14 +225,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
         let undo = Undo { batch: bay.batch.mark(), refused: bay.refused.entries() };
         let first = bay.batch.events();
-        let mut tally = Tally { accepted: 0, rejected: 0, kept: 0, first, run: 0, errors: None, undo };
+        let mut tally = Tally { first, ..Tally::empty(undo) };
         let mut way = match fits {
             None => Way::find(&mut bay.batch, sink, now_ns, stream)?,
             Some(fits) => Way::spill(&mut bay.batch, sink, fits, (config.shard, now_ns, stream, key))?,
         };
         let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
         let (mut index, mut append_ns, mut unfit) = (0u32, 0u64, None);
-        let start_ns = if sampled { clock.now_ns() } else { 0 };
+        // Against what a large body takes to judge, two looks at the clock are nothing.
+        let timed = sampled || body.len() >= LARGE_BYTES;
+        let start_ns = if timed { clock.now_ns() } else { 0 };
         let runs = way.takes_runs();
         let mut take = |span: Range<usize>, verdict: Result<(u32, bool), (usize, Reason)>| {
             let at = index;
@@ -242,10 +267,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             Told::Good { span, breaks, .. } => each_line(body, span, |span| take(span, Ok((1, breaks)))),
         });
         tally.run = bay.batch.newest_run() as u32;
-        if sampled {
+        if timed {
             let scan_ns = (clock.now_ns() - start_ns).saturating_sub(append_ns);
-            self.metrics.stages.record(Stage::Parse, scan_ns);
-            self.metrics.stages.record(Stage::Append, append_ns);
+            (tally.parse_ns, tally.append_ns) = (short(scan_ns), short(append_ns));
+            if sampled {
+                self.metrics.stages.record(Stage::Parse, scan_ns);
+                self.metrics.stages.record(Stage::Append, append_ns);
+            }
         }
         let Some(unfit) = unfit else { return Ok(tally) };
         self.undo(&tally);
@@ -265,7 +293,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if let Some(list) = errors {
             self.errors[usize::from(list)].push(ErrorRecord { index, offset, reason });
         }
-        Tally { accepted: 0, rejected: 1, kept: u32::from(kept), first, run, errors, undo }
+        Tally { rejected: 1, kept: u32::from(kept), first, run, errors, ..Tally::empty(undo) }
     }
 
     /// As if it had never been looked at. Nothing came free by it: whoever tries again at once finds no more
@@ -358,6 +386,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let retry_after_s = self.retry_after_s();
         let Some(request) = conn.held.take() else {
             // Its body has not arrived: answer and close, for the rest cannot be told from a request.
+            self.note_whole(conn);
             let manner = Manner { close: true, retry_after_s, ..Manner::default() };
             self.reply_later(conn, id, What::Reject(reject, manner));
             conn.state = State::Last;

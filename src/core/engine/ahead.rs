@@ -11,8 +11,8 @@
 //! A run of good lines is told as one, for a batch takes them in one copy.
 //!
 //! This is no store of events: a log holds where they begin and end, and no byte of them.
-use super::Hub;
 use super::conn::Conn;
+use super::{ConnId, Hub};
 use crate::json::{Format, Progress, Reason, Scanner, Verdict};
 use crate::memory::{Clock, Memory};
 use crate::sink::Sink;
@@ -256,7 +256,7 @@ pub(super) fn pool(connections: usize) -> (Vec<Ahead>, Vec<AheadId>) {
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Judges what is new of a body that is not whole yet.
-    pub(super) fn look_ahead(&mut self, conn: &mut Conn<M>, body: &[u8], format: Format) {
+    pub(super) fn look_ahead(&mut self, conn: &mut Conn<M>, of: ConnId, body: &[u8], format: Format) {
         if conn.ahead.is_none() && body.len() >= PIECE_BYTES_MIN {
             conn.ahead = self.aheads_free.pop();
             if let Some(id) = conn.ahead {
@@ -266,7 +266,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if let Some(ahead) = conn.ahead.map(|id| &mut self.aheads[usize::from(id)])
             && ahead.wants(body.len())
         {
+            let before = ahead.progress.through();
             ahead.advance(&mut self.scanner, body);
+            self.done.judged(of, ahead.progress.through() - before);
         }
     }
 

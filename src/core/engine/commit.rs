@@ -9,7 +9,7 @@ use crate::batch::ledger::Ticket;
 use crate::batch::store::{Records, Store};
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
-use crate::metrics::Stage;
+use crate::metrics::{Sample, Stage};
 use crate::segment::header::BLOCK_BYTES;
 use crate::sink::{Extent, Sealed, Sink};
 
@@ -26,7 +26,6 @@ pub(super) struct Flight {
     pub parts: [Option<Part>; 2],
     pub sync: bool,
     pub started_ns: u64,
-    pub seal_wait_ns: u64,
     /// Batches that are with the Kafka producer.
     pub awaits: u32,
     /// They were given to it: what became of them is in the bay's fates.
@@ -221,7 +220,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         hub.stuck_since_ns = None;
         let no_space = hub.ready() == Err(crate::sink::NotReady::NoSpace);
         let ticket = hub.ledger.seal();
-        let settled = Settled { bay, receipt: None, no_space, seal_wait_ns: 0, sink_ns: 0 };
+        let settled = Settled { bay, receipt: None, no_space, sink_ns: 0 };
         hub.ledger.settle_failed(ticket);
         hub.shed_bay(bay);
         hub.note_replayed(&settled, true);
@@ -312,7 +311,6 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             // What waits on disk for the sink is flushed whatever was asked: it may wait for long.
             sync: bay.wants >= Ack::Durable || self.open_bay >= 2,
             started_ns: self.now_ns,
-            seal_wait_ns: age_ns,
             awaits,
             sent: awaits > 0,
             pins: 0,
@@ -320,6 +318,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             kept_late: 0,
             heard_ns: self.now_ns,
         };
+        self.done.sealed(bay.batch.len());
         self.metrics.stages.record_n(Stage::SealWait, age_ns, u64::from(bay.requests));
         self.flights[self.open_bay / 2] = Some(flight);
         self.open_bay ^= 1;
@@ -328,10 +327,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// The sink keeps nothing: the batch is done as it is.
     fn settle_at_once(&mut self) {
         let bay = self.open_bay;
-        self.note_replayed(
-            &Settled { bay, receipt: None, no_space: false, seal_wait_ns: 0, sink_ns: 0 },
-            false,
-        );
+        self.note_replayed(&Settled { bay, receipt: None, no_space: false, sink_ns: 0 }, false);
         let bay = &mut self.bays[self.open_bay];
         let events = u64::from(bay.batch.events());
         self.metrics.counters.events_stored += events;
@@ -348,6 +344,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             return None;
         }
         let files = self.quarantine.as_mut()?;
+        if let Some((bytes, place, reason)) = bay.refused.newest() {
+            self.metrics.samples.take(Sample::new(self.wall_ms, place, reason, bytes));
+        }
         let len = bay.refused.sealed_len().next_multiple_of(BLOCK_BYTES);
         if files.make_room(len)
             && let Some((file, _)) = files.current()
@@ -378,7 +377,6 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             bay: flight.bay,
             receipt: flight.parts[0].and_then(|_| receipt()),
             no_space,
-            seal_wait_ns: flight.seal_wait_ns,
             sink_ns: self.now_ns.saturating_sub(flight.started_ns),
         }
     }

@@ -2,6 +2,7 @@
 use super::ConnId;
 use super::ahead::AheadId;
 use super::outbox::Outbox;
+use super::tail::{Arrival, Streams, Trail};
 use crate::ack::Ack;
 use crate::batch::ledger::Ticket;
 use crate::memory::Memory;
@@ -9,6 +10,7 @@ use crate::reject::Reject;
 use crate::reply::Manner;
 use crate::wire::http1;
 use alloc::collections::VecDeque;
+use core::net::SocketAddr;
 
 /// Requests of one connection that may wait for their acknowledgement at once. More than an outbox holds
 /// replies for would never be used.
@@ -47,6 +49,7 @@ pub struct Pending {
     pub ticket: Ticket,
     pub level: Ack,
     pub received_ns: u64,
+    pub arrival: Arrival,
     /// Bytes kept free in the outbox for it.
     pub reserved: usize,
     pub what: What,
@@ -120,8 +123,18 @@ pub struct Conn<M> {
     pub owes_continue: bool,
     pub phase: Phase,
     pub phase_since_ns: u64,
-    /// When the present request's first byte came, if it did not come whole.
-    pub begun_ns: u64,
+    /// Of the present request.
+    pub arrival: Arrival,
+    /// When bytes last came.
+    pub came_ns: u64,
+    /// Bytes of replies that the kernel took.
+    pub sent_bytes: u64,
+    pub trail: Trail,
+    pub streams: Streams,
+    /// Who it is, once that was asked for.
+    pub peer: Option<SocketAddr>,
+    /// How many connections had the slot.
+    pub serial: u32,
     /// Bytes of the present body received.
     pub body_bytes: u64,
     pub active_ns: u64,
@@ -158,7 +171,13 @@ impl<M: Memory> Conn<M> {
             owes_continue: false,
             phase: Phase::Idle,
             phase_since_ns: 0,
-            begun_ns: 0,
+            arrival: Arrival::default(),
+            came_ns: 0,
+            sent_bytes: 0,
+            trail: Trail::default(),
+            streams: Streams::new(),
+            peer: None,
+            serial: 0,
             body_bytes: 0,
             active_ns: 0,
             send_since_ns: 0,
@@ -184,6 +203,9 @@ impl<M: Memory> Conn<M> {
         self.owes_continue = false;
         self.phase = Phase::Idle;
         (self.phase_since_ns, self.active_ns, self.send_since_ns) = (now_ns, now_ns, now_ns);
+        (self.arrival, self.trail, self.sent_bytes, self.came_ns) =
+            (Arrival::default(), Trail::default(), 0, now_ns);
+        (self.peer, self.serial) = (None, self.serial.wrapping_add(1));
     }
 
     /// The request in hand was taken or refused: what was noted of it no longer counts.
@@ -206,6 +228,11 @@ impl<M: Memory> Conn<M> {
     pub fn is_even(&self) -> bool {
         self.pending.is_empty() && self.outbox.is_empty()
     }
+}
+
+/// Bytes of a connection's state beside its buffers.
+pub const fn connection_bytes<M>() -> usize {
+    size_of::<Conn<M>>() + PENDING_MAX * size_of::<Pending>()
 }
 
 /// What the driver is to do with a connection.

@@ -37,11 +37,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let request = match conn.held.take() {
                 Some(request) => request,
                 None => match conn.decoder.decode(&mut data[at..end]) {
-                    Decoded::Request(request) => request,
+                    Decoded::Request(request) => {
+                        self.note_whole(conn);
+                        request
+                    }
                     Decoded::Incomplete(incomplete) => {
                         end = at + incomplete.keep;
                         if let Some((body, format)) = incomplete.body {
-                            self.look_ahead(conn, &data[at + body..end], format);
+                            self.look_ahead(conn, id, &data[at + body..end], format);
                         }
                         self.note_incomplete(conn, id, &incomplete);
                         break;
@@ -55,9 +58,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 },
             };
             if sampled_ns != 0 {
-                let read_ns = if conn.phase == Phase::Idle { 0 } else { self.now_ns - conn.begun_ns };
+                let read_ns = if conn.phase == Phase::Idle { 0 } else { self.now_ns - conn.arrival.begun_ns };
+                let frame_ns = self.clock.now_ns() - sampled_ns;
                 self.metrics.stages.record(Stage::Read, read_ns);
-                self.metrics.stages.record(Stage::Frame, self.clock.now_ns() - sampled_ns);
+                self.metrics.stages.record(Stage::Frame, frame_ns);
+                conn.arrival.frame_ns = short(frame_ns);
             }
             match self.perform(conn, id, &request, &data[at..end]) {
                 Admission::Done => {
@@ -80,7 +85,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn note_incomplete(&mut self, conn: &mut Conn<M>, id: ConnId, incomplete: &Incomplete) {
         let phase = if incomplete.in_body { Phase::Body } else { Phase::Head };
         if conn.phase == Phase::Idle {
-            conn.begun_ns = self.now_ns;
+            (conn.arrival.begun_ns, conn.arrival.unseen_ns) = (self.now_ns, self.unseen_ns);
         }
         if phase != conn.phase {
             conn.phase = phase;
@@ -135,6 +140,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 
     /// Answers in turn, then closes: what follows on this connection cannot be trusted to be a request.
     pub(super) fn refuse_and_close(&mut self, conn: &mut Conn<M>, id: ConnId, reject: Reject) {
+        self.note_whole(conn);
+        conn.arrival.whole_ns = self.now_ns;
         let manner = Manner { close: true, ..Manner::default() };
         self.reply_later(conn, id, What::Reject(reject, manner));
         conn.state = State::Last;
@@ -144,8 +151,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     pub(super) fn reply_later(&mut self, conn: &mut Conn<M>, id: ConnId, what: What) {
         let reserved = REPLY_BYTES_MAX;
         conn.reserved += reserved;
-        let received_ns = self.now_ns;
-        conn.pending.push_back(Pending { ticket: 0, level: Ack::Accepted, received_ns, reserved, what });
+        let (received_ns, arrival) = (self.now_ns, conn.arrival);
+        let level = Ack::Accepted;
+        conn.pending.push_back(Pending { ticket: 0, level, received_ns, arrival, reserved, what });
         self.settle_conn(conn, id, None);
     }
+}
+
+/// A time that a small place holds: what takes four seconds or more is told apart no further.
+pub(super) fn short(ns: u64) -> u32 {
+    u32::try_from(ns).unwrap_or(u32::MAX)
 }

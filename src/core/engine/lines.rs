@@ -175,8 +175,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let reserved = LINES_REPLY_BYTES_MAX;
         conn.reserved += reserved;
         let what = What::Lines { through: lines, errors: new_errors, taken: more };
-        let (level, received_ns) = (self.usual_level(), self.now_ns);
-        conn.pending.push_back(Pending { ticket, level, received_ns, reserved, what });
+        let (level, received_ns, arrival) = (self.usual_level(), self.now_ns, conn.arrival);
+        conn.pending.push_back(Pending { ticket, level, received_ns, arrival, reserved, what });
         self.settle_conn(conn, id, None);
     }
 }

@@ -32,12 +32,13 @@ mod partial;
 pub mod replay;
 mod settle;
 mod spill;
+mod tail;
 mod timers;
 mod upstream;
 mod way;
 
 pub use ahead::{LOGS, logs_bytes};
-pub use conn::{Action, PENDING_MAX, Protocol};
+pub use conn::{Action, PENDING_MAX, Protocol, connection_bytes};
 
 use crate::ack::Ack;
 use crate::batch::ledger::Ledger;
@@ -45,7 +46,7 @@ use crate::batch::policy::Policy;
 use crate::batch::store::Layout;
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, cause::Spells};
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, NotReady, Remote, Request, Sink, files::Files};
 use admit::NoRoom;
@@ -183,6 +184,13 @@ struct Hub<M, C, S, K> {
     replayed: Option<replay::Settlement>,
     /// Counts requests, to time one in sixteen.
     sample: u32,
+    /// How long what comes in this turn may have lain there, at most.
+    unseen_ns: u64,
+    /// What this turn has done so far.
+    done: tail::Done,
+    spells: Spells,
+    /// Connections of slow requests whose addresses are wanted.
+    unnamed: Vec<ConnId>,
 }
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
@@ -241,6 +249,10 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             upstream_version: 0,
             replayed: None,
             sample: 0,
+            unseen_ns: 0,
+            done: tail::Done::default(),
+            spells: Spells::new(),
+            unnamed: Vec::with_capacity(tail::UNNAMED_MAX),
             config,
         };
         Engine { conns, free: (0..n as ConnId).rev().collect(), hub }
@@ -265,7 +277,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         if conn.state != State::Open {
             return;
         }
-        conn.active_ns = hub.now_ns;
+        (conn.active_ns, conn.came_ns) = (hub.now_ns, hub.now_ns);
         conn.body_bytes += data.len() as u64;
         if conn.carry_len > 0 || conn.must_wait() {
             hub.keep(conn, id, data);
@@ -336,6 +348,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             hub.metrics.stages.record(crate::metrics::Stage::Reply, waited_ns);
         }
         (conn.send_since_ns, conn.active_ns) = (hub.now_ns, hub.now_ns);
+        hub.follow(conn, id, n);
         hub.want_send(conn, id);
         hub.freed = true;
         hub.finish(conn, id);
@@ -461,6 +474,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.batch_bytes_max = bay.batch.capacity() as u64;
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
+        hub.metrics.slowest.slide(hub.now_ns);
+        let gauges = &mut hub.metrics.gauges;
         gauges.commits_in_flight = hub.flights.iter().flatten().count() as u64;
         hub.metrics.scanner = hub.scanner.figures();
         if let Some(kafka) = hub.sink.kafka() {
@@ -650,6 +665,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn close(&mut self, conn: &mut Conn<M>, id: ConnId) {
         if conn.state != State::Closing {
             conn.state = State::Closing;
+            self.lose_trail(conn, id);
             self.actions.push_back((id, Action::Close));
         }
     }

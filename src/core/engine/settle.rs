@@ -4,7 +4,6 @@ use super::{ConnId, Hub};
 use crate::batch::ledger::Standing;
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
-use crate::metrics::{STAGES, SlowRequest, Stage};
 use crate::reject::Reject;
 use crate::reply::{CONTINUE, Manner, Outcome, ReceiptText, Trouble};
 use crate::sink::{NotReady, Receipt, Sink};
@@ -15,8 +14,7 @@ pub(super) struct Settled {
     pub bay: usize,
     pub receipt: Option<Receipt>,
     pub no_space: bool,
-    /// How long its batch waited for the device, and the device took.
-    pub seal_wait_ns: u64,
+    /// How long the device took.
     pub sink_ns: u64,
 }
 
@@ -79,6 +77,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                 let manner = Manner { retry_after_s: self.retry_after_s(), ..taken.manner };
                 self.composer.reject(&mut conn.outbox, &failure, manner);
                 self.metrics.counters.requests.count(failure.status);
+                self.leave_trail(conn, pending, failure.status, Some(&taken), settled);
             }
             What::Events(taken) => {
                 let status = match self.sum(pending, settled, taken.first..taken.first + taken.accepted) {
@@ -86,11 +85,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     None => self.write_outcome(conn, pending, &taken, settled),
                 };
                 self.metrics.counters.requests.count(status);
-                self.note_slow(pending, &taken, status, settled);
+                self.leave_trail(conn, pending, status, Some(&taken), settled);
             }
             What::Reject(reject, manner) => {
                 self.composer.reject(&mut conn.outbox, &reject, manner);
                 self.metrics.counters.requests.count(reject.status);
+                self.leave_trail(conn, pending, reject.status, None, None);
             }
             What::Options(manner) => {
                 self.composer.options(&mut conn.outbox, manner);
@@ -155,29 +155,6 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             NotReady::reason,
         );
         Reject::new(503, "not_ready", reason)
-    }
-
-    fn note_slow(&mut self, pending: &Pending, taken: &Taken, status: u16, settled: Option<&Settled>) {
-        let total_ns = self.now_ns.saturating_sub(pending.received_ns);
-        if !self.metrics.slowest.would_take(total_ns, self.wall_ms) {
-            return;
-        }
-        let mut stages_ns = [0; STAGES.len()];
-        if let Some(settled) = settled {
-            stages_ns[Stage::SealWait as usize] =
-                total_ns.saturating_sub(settled.sink_ns).min(settled.seal_wait_ns);
-            stages_ns[Stage::Sink as usize] = settled.sink_ns;
-        }
-        let events = taken.accepted + taken.rejected;
-        let time_ms = self.wall_ms;
-        self.metrics.slowest.offer(&SlowRequest {
-            total_ns,
-            stages_ns,
-            time_ms,
-            status,
-            events,
-            bytes: taken.bytes,
-        });
     }
 
     /// Seconds until what waits now has drained, from the rate measured; at least 1, at most 60.

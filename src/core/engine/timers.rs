@@ -23,6 +23,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let hub = &mut self.hub;
         hub.now_ns = hub.clock.now_ns();
         hub.wall_ms = hub.clock.wall_ms();
+        hub.begin_turn();
         hub.composer.set_time(hub.wall_ms);
         self.tick_upstream();
         self.tick_spill();
@@ -31,6 +32,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             return;
         }
         hub.next_scan_ns = hub.now_ns + SCAN_NS;
+        hub.metrics.slowest.slide(hub.now_ns);
         self.scan_deadlines();
     }
 

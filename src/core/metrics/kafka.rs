@@ -74,6 +74,43 @@ impl Kafka {
         }
     }
 
+    /// One broker and one partition, to see what is shown of each.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn exemplary() -> Kafka {
+        use crate::kafka::producer::TopicIndex;
+        let broker = BrokerStats {
+            id: 1,
+            up: true,
+            leads: 1,
+            in_flight: 0,
+            requests: 0,
+            dials: 0,
+            lost: 0,
+            rtt_ns: 0,
+            throttled_ns: 0,
+            muted_until_ns: 0,
+            last_failure: None,
+        };
+        let partition = PartitionStats {
+            topic: TopicIndex(0),
+            number: 0,
+            leader: Some(1),
+            forsaken: false,
+            in_flight: false,
+            batches: 0,
+            records: 0,
+            bytes: 0,
+            retries: 0,
+            bumps: 0,
+            not_written: 0,
+            possibly_written: 0,
+        };
+        let mut kafka = Kafka { used: true, ..Kafka::new() };
+        kafka.brokers.push(broker);
+        kafka.partitions.push(partition);
+        kafka
+    }
+
     fn clear(&mut self) {
         self.brokers.clear();
         self.topics.clear();

@@ -120,6 +120,18 @@ impl Stages {
         within
     }
 
+    /// What was recorded since `earlier`, which is an earlier state of the same. `None`: it is not.
+    pub fn since(&self, earlier: &Stages) -> Option<Stages> {
+        let mut more = self.clone();
+        for (mine, theirs) in more.histograms.iter_mut().zip(&earlier.histograms) {
+            mine.subtract(theirs).ok()?;
+        }
+        for (mine, theirs) in more.sums_ns.iter_mut().zip(earlier.sums_ns) {
+            *mine = mine.checked_sub(theirs)?;
+        }
+        Some(more)
+    }
+
     /// Becomes equal to `other` without allocating.
     pub fn copy_from(&mut self, other: &Stages) {
         for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
@@ -164,6 +176,19 @@ mod tests {
         copy.merge(&stages);
         assert_eq!(copy.count(Stage::Read), 14);
         assert_eq!(copy.max_ns(Stage::Read), TIME_NS_MAX);
+    }
+
+    #[test]
+    fn what_was_recorded_since() {
+        let mut stages = Stages::new();
+        stages.record_n(Stage::Sink, 1_000_000, 50);
+        let earlier = stages.clone();
+        assert_eq!(stages.since(&earlier).unwrap().count(Stage::Sink), 0);
+        stages.record_n(Stage::Sink, 2_000, 10);
+        let more = stages.since(&earlier).unwrap();
+        assert_eq!((more.count(Stage::Sink), more.sum_ns(Stage::Sink)), (10, 20_000));
+        assert!(more.max_ns(Stage::Sink) < 2_100, "the older maximum is not this time's");
+        assert!(earlier.since(&stages).is_none());
     }
 
     #[test]

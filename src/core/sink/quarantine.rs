@@ -39,6 +39,13 @@ impl<M: Memory> Refused<M> {
         self.kept.len()
     }
 
+    /// The one kept last: its bytes, its place (event, byte of the body), and why it was refused.
+    pub fn newest(&self) -> Option<(&[u8], (u32, u32), &'static str)> {
+        let Kept { at, length, index, offset, reason } = *self.kept.last()?;
+        let start = at + QUARANTINE_HEADER_BYTES;
+        Some((&self.arena.bytes()[start..start + length as usize], (index, offset), reason))
+    }
+
     /// Keeps `bytes`; false when there is no room.
     pub fn append(&mut self, bytes: &[u8], index: u32, offset: u32, reason: &'static str) -> bool {
         let end = self.len + QUARANTINE_HEADER_BYTES + bytes.len() + 1;

@@ -1,11 +1,11 @@
-//! The terminal of the live view: taken at the start, given back on every way out.
+//! The terminal of a live view, this one's and that of `top`: taken at the start, given back on every way out.
 //!
 //! Raw mode takes Ctrl-C from the kernel, so the keyboard is looked at with each update, and SIGINT and SIGTERM are
 //! turned into the same wish: a terminal left in raw mode is worth a second's delay.
 use super::{Snapshot, Wish, draw};
 use crate::load::report::timeline::Timeline;
 use ratatui::{
-    Terminal,
+    Frame, Terminal,
     backend::CrosstermBackend,
     crossterm::{
         cursor, event, execute,
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-pub(super) struct Live {
+pub(crate) struct Live {
     terminal: Terminal<CrosstermBackend<Stderr>>,
     stop: Arc<AtomicBool>,
     handlers: Vec<SigId>,
@@ -40,7 +40,7 @@ impl Live {
     ///
     /// # Errors
     /// When standard error has no size or the terminal cannot be put into raw mode; it is as before then.
-    pub(super) fn start() -> io::Result<Live> {
+    pub(crate) fn start() -> io::Result<Live> {
         let stop = Arc::new(AtomicBool::new(false));
         enable_raw_mode()?;
         TAKEN.store(true, Relaxed);
@@ -61,9 +61,14 @@ impl Live {
 
     /// Draws, and looks at the keyboard.
     pub(super) fn update(&mut self, now: &Snapshot, timeline: &Timeline) -> Wish {
+        self.show(|frame, colour| draw::draw(frame, now, timeline, colour))
+    }
+
+    /// Draws whatever it is, told whether in colour, and looks at the keyboard.
+    pub(crate) fn show(&mut self, draw: impl FnOnce(&mut Frame<'_>, bool)) -> Wish {
         let colour = self.colour;
         // A terminal that went away says so by SIGHUP or not at all; the measurement goes on.
-        let _ = self.terminal.draw(|frame| draw::draw(frame, now, timeline, colour));
+        let _ = self.terminal.draw(|frame| draw(frame, colour));
         if self.stop.load(Relaxed) || asked_to_stop() { Wish::Stop } else { Wish::Go }
     }
 }

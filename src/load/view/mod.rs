@@ -4,7 +4,7 @@
 //! The view only shows. It measures nothing, and it is fed once a second by the thread that merges the ticks, never
 //! by a thread that sends. Enter at [`View::start`].
 mod draw;
-mod live;
+pub(crate) mod live;
 mod plain;
 
 use crate::load::report::timeline::Timeline;

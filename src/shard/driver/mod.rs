@@ -15,6 +15,7 @@
 pub mod glommio;
 pub mod peer;
 pub mod uring;
+mod watch;
 
 use std::cell::Cell;
 use std::fmt;
@@ -29,6 +30,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
+use crate::core::memory::Clock;
+use crate::core::metrics::cause::Spell;
+use crate::sys::clock::MonotonicClock;
 pub use crate::sys::ring::Buffers;
 use peer::{PeerId, PeerSend};
 
@@ -76,6 +80,22 @@ pub trait Logic {
     fn deadline_ns(&self) -> Option<u64>;
     /// Look at the clock. Called once at the start of every wake.
     fn tick(&mut self);
+    /// The time that the last `tick` read, in nanoseconds of the same clock.
+    fn now_ns(&self) -> u64 {
+        MonotonicClock.now_ns()
+    }
+    /// The turn that ends here was long, or its thread was held up. Told before the next `tick`.
+    fn note_spell(&mut self, spell: Spell) {
+        let _ = spell;
+    }
+    /// A connection whose address is wanted. To be asked before anything of it is closed.
+    fn next_unnamed(&mut self) -> Option<ConnId> {
+        None
+    }
+    /// The address of a connection that was asked for.
+    fn name(&mut self, conn: ConnId, peer: SocketAddr) {
+        let _ = (conn, peer);
+    }
     /// Take no new requests, answer those that came.
     fn drain(&mut self);
     /// Whether that is done and every connection was released. It may have last requests then.

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use super::Logic;
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
-use crate::core::memory::Memory;
+use crate::core::memory::{Clock, Memory};
+use crate::core::metrics::cause::Spell;
+use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
 
 /// Bytes that may wait for one connection before it is paused.
@@ -37,6 +39,8 @@ pub struct Echo {
     page: Option<Mapping>,
     asked: bool,
     draining: bool,
+    pub began_ns: u64,
+    pub spells: Vec<Spell>,
 }
 
 impl Echo {
@@ -180,7 +184,17 @@ impl Logic for Echo {
         None
     }
 
-    fn tick(&mut self) {}
+    fn tick(&mut self) {
+        self.began_ns = MonotonicClock.now_ns();
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.began_ns
+    }
+
+    fn note_spell(&mut self, spell: Spell) {
+        self.spells.push(spell);
+    }
 
     fn drain(&mut self) {
         self.draining = true;

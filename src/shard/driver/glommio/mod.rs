@@ -24,6 +24,7 @@ use glommio::GlommioError;
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::net::{TcpListener, TcpStream};
 
+use super::watch::Watch;
 use super::{ACCEPT_REST, Edges, Listener, Logic, Mailbox, Message};
 use crate::core::engine::{Action, ConnId, IoStep, Protocol};
 use crate::core::memory::Clock;
@@ -87,6 +88,7 @@ struct Shared<L> {
     bell: Signal,
     draining: Cell<bool>,
     buffer_bytes: usize,
+    watch: RefCell<Watch>,
 }
 
 impl<L: Logic> Shared<L> {
@@ -96,6 +98,7 @@ impl<L: Logic> Shared<L> {
         let logic = logic.as_mut()?;
         logic.tick();
         let answer = what(logic);
+        self.watch.borrow_mut().turn_ends(logic);
         self.bell.set();
         Some(answer)
     }
@@ -118,6 +121,7 @@ pub async fn drive<L: Logic + 'static>(logic: L, edges: Edges<L>) -> io::Result<
         bell: Signal::default(),
         draining: Cell::new(false),
         buffer_bytes: bounds.buffers.bytes as usize,
+        watch: RefCell::new(Watch::new()),
     });
     let bell = adopt::stream(mailbox.try_clone_reader()?);
     let mail = glommio::spawn_local(read_mail(shared.clone(), mailbox, bell));
@@ -174,6 +178,13 @@ fn pump<L: Logic + 'static>(
     let more = logic.run();
     loop {
         let mut idle = true;
+        while let Some(id) = logic.next_unnamed() {
+            let peer =
+                shared.conn(id).and_then(|conn| socket2::SockRef::from(&conn.control).peer_addr().ok());
+            if let Some(peer) = peer.and_then(|peer| peer.as_socket()) {
+                logic.name(id, peer);
+            }
+        }
         while let Some((id, action)) = logic.next_action() {
             idle = false;
             let Some(conn) = shared.conn(id) else { continue };
@@ -216,6 +227,7 @@ fn pump<L: Logic + 'static>(
             }
         }
         if idle {
+            shared.watch.borrow_mut().turn_ends(logic);
             return (more, logic.deadline_ns());
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Every path ends in [`Driver::leave`], which gives a number back to the logic once nothing is in flight on it.
 
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Driver;
@@ -168,8 +168,16 @@ impl<L: Logic> Driver<'_, L> {
         self.act();
     }
 
-    /// Takes what the logic wants of connections. It only notes and cancels, so it never calls the logic back.
+    /// Takes what the logic wants of connections. It only notes, cancels and names, so it never makes the logic do
+    /// anything.
     pub(super) fn act(&mut self) {
+        // First, for what follows may close it.
+        while let Some(id) = self.logic.next_unnamed() {
+            let socket = self.conns[id as usize].socket.as_ref();
+            if let Some(peer) = socket.and_then(peer_of) {
+                self.logic.name(id, peer);
+            }
+        }
         while let Some((id, action)) = self.logic.next_action() {
             let conn = &mut self.conns[id as usize];
             if conn.socket.is_none() || conn.closing {
@@ -288,6 +296,10 @@ impl<L: Logic> Driver<'_, L> {
             }
         }
     }
+}
+
+fn peer_of(socket: &OwnedFd) -> Option<SocketAddr> {
+    socket2::SockRef::from(socket).peer_addr().ok()?.as_socket()
 }
 
 fn shut_down(conn: &Conn, how: Shutdown) {

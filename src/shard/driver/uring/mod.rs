@@ -18,6 +18,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::watch::Watch;
 use super::{ACCEPT_REST, Edges, Hosted, Listener, Logic, Mailbox, Message};
 use crate::core::engine::{ConnId, IoStep};
 use crate::core::memory::Clock;
@@ -69,6 +70,7 @@ struct Driver<'a, L: Logic> {
     waiting: VecDeque<Completion>,
     /// Flushes in flight.
     flushes: u32,
+    watch: Watch,
 }
 
 /// Moves `logic` until it has drained. To be awaited on a glommio executor, and dropped on the same thread.
@@ -98,6 +100,7 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
         fresh: Vec::with_capacity(COMPLETIONS as usize),
         waiting: VecDeque::with_capacity(2 * COMPLETIONS as usize),
         flushes: 0,
+        watch: Watch::new(),
     };
     driver.ring.readable(driver.mailbox.as_fd(), 0);
     driver.open_doors();
@@ -130,6 +133,7 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
 impl<L: Logic> Driver<'_, L> {
     /// Submits, takes what has ended, and tells the logic of its commits at once.
     fn look(&mut self, wait: Wait) -> io::Result<()> {
+        self.watch.turn_ends(self.logic);
         self.ring.enter(wait)?;
         if self.flushes > 0 && wait == Wait::Look {
             // The kernel's worker that flushes runs on this core. Without this it waits for the end of our time
