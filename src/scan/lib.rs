@@ -35,6 +35,7 @@ mod frame;
 mod grammar;
 mod kernel;
 mod kind;
+mod stage1;
 mod window;
 
 pub use fast::Scanner;
