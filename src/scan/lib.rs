@@ -28,6 +28,7 @@ extern crate std;
 
 use core::ops::Range;
 
+mod brackets;
 mod checks;
 pub(crate) mod exact;
 mod fast;

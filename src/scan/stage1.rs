@@ -37,9 +37,9 @@ unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
         // SAFETY: so many blocks of the body are readable, and the table has room for each.
         unsafe { I::classify(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
     }
-    for block in direct..job.blocks {
-        // SAFETY: the blocks behind these are readable in the copy.
-        unsafe { I::classify(I::load(job.copy.wrapping_add(64 * block)), &mut scratch.classes, block) };
+    if direct < job.blocks {
+        // SAFETY: the block is the body's last, not whole, and has its place too.
+        unsafe { I::classify(job.last::<I>(), &mut scratch.classes, direct) };
     }
 }
 
@@ -53,6 +53,13 @@ unsafe fn mark<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &
     scratch.feed_blocks = [0; BLOCKS / 64];
     let (mut first, mut at, mut breaks) = (0, *text, false);
     scratch.blocks = job.blocks;
+    if I::LONE_BLOCKS > 0 && job.blocks <= I::LONE_BLOCKS {
+        while first < scratch.blocks {
+            // SAFETY: as below.
+            unsafe { group::<u64, LINES>(first, 1, &mut at, &mut breaks, scratch) };
+            first += 1;
+        }
+    }
     while first < scratch.blocks {
         let blocks = (job.blocks - first).min(I::Words::LANES);
         // SAFETY: the blocks lie in the window, and so do their places in the tables.
@@ -213,24 +220,24 @@ unsafe fn put<I: Isa>(job: &Job, scratch: &mut Scratch) -> usize {
     let direct = job.direct.min(scratch.blocks);
     for block in 0..direct {
         // SAFETY: so many blocks of the body are readable.
-        unsafe { put_block::<I>(block, job.body.add(64 * block), &mut tokens, scratch) };
+        unsafe { put_block::<I>(block, I::load(job.body.add(64 * block)), &mut tokens, scratch) };
     }
-    for block in direct..scratch.blocks {
-        // SAFETY: the blocks behind these are readable in the copy.
-        unsafe { put_block::<I>(block, job.copy.wrapping_add(64 * block), &mut tokens, scratch) };
+    if direct < scratch.blocks {
+        // SAFETY: the block is the body's last, not whole.
+        unsafe { put_block::<I>(direct, job.last::<I>(), &mut tokens, scratch) };
     }
     tokens
 }
 
 /// # Safety
-/// As of [`Isa`]; `block` lies in the window and is readable at `at`.
+/// As of [`Isa`]; `block` lies in the window.
 #[inline(always)]
-unsafe fn put_block<I: Isa>(block: usize, at: *const u8, tokens: &mut usize, scratch: &mut Scratch) {
+unsafe fn put_block<I: Isa>(block: usize, bytes: I::Block, tokens: &mut usize, scratch: &mut Scratch) {
     // SAFETY: see above.
     unsafe {
         let starts = *scratch.starts.get_unchecked(block);
         let prims = starts & *scratch.prims.get_unchecked(block + 1);
-        I::put(&mut scratch.tokens, *tokens, I::load(at), starts, prims);
+        I::put(&mut scratch.tokens, *tokens, bytes, starts, prims);
         *tokens += starts.count_ones() as usize;
     }
 }

@@ -14,25 +14,110 @@ pub(crate) const BLOCKS: usize = 128;
 /// Bytes behind a window that must be readable: a number in its last block may be looked at with what follows.
 pub(crate) const AHEAD_BYTES: usize = 64;
 
+/// Bytes of the body's end that are copied at most: the last whole block, what is behind it, and 64 bytes before,
+/// for a character or number may have begun there.
+const COPIED_BYTES: usize = 192;
+
+/// Where the end of a body is copied to, with blanks behind it, so that nothing beyond the body is ever read. The
+/// block that is not whole stands behind [`COPIED_BYTES`].
+#[repr(C, align(64))]
+pub(crate) struct Tail([u8; COPIED_BYTES + 64 + 2 * AHEAD_BYTES]);
+
+impl Tail {
+    pub const fn new() -> Tail {
+        Tail([b' '; COPIED_BYTES + 64 + 2 * AHEAD_BYTES])
+    }
+}
+
 /// What is to be looked at.
 pub(crate) struct Job {
     /// The window's bytes in the body, of which the first `direct` blocks are readable.
     pub body: *const u8,
+    /// Bytes of the body before the window.
+    pub before: usize,
+    /// Bytes of the body from the window's first on.
+    pub left: usize,
     /// Blocks readable at `body`.
     pub direct: usize,
+    /// Blocks, at most [`BLOCKS`]; at most one more than are direct.
+    pub blocks: usize,
     /// The same bytes in a copy with blanks behind: where block 0 would stand. Readable from the last direct
     /// block on, and the 64 bytes before as far as the body has them; behind the last block [`AHEAD_BYTES`].
-    /// The copy is short, for what was written in other portions is slow to read.
     pub copy: *const u8,
-    /// Blocks, at most [`BLOCKS`].
-    pub blocks: usize,
-    /// At least three bytes before the window are readable.
-    pub has_lead: bool,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
 }
 
 impl Job {
+    /// The window of `body` that begins at `from`, as much of it as there is.
+    #[inline(always)]
+    pub fn new(body: &[u8], from: usize, lines: bool, tail: &mut Tail) -> Job {
+        let left = body.len() - from;
+        let (at, whole) = (body.as_ptr().wrapping_add(from), left / 64);
+        let mut job = Job {
+            body: at,
+            before: from,
+            left,
+            direct: whole,
+            blocks: whole + 1,
+            copy: core::ptr::null(),
+            lines,
+        };
+        if job.blocks > BLOCKS {
+            // At least one block more is left: the kernel may look ahead into it.
+            job.blocks = (whole - 1).min(BLOCKS);
+            job.direct = job.blocks + 1;
+        } else {
+            job.copy = tail.0.as_mut_ptr().wrapping_add(COPIED_BYTES).wrapping_sub(64 * whole);
+        }
+        job
+    }
+
+    /// Whether the body ends in this window.
+    #[inline(always)]
+    fn is_last(&self) -> bool {
+        self.blocks > self.direct
+    }
+
+    /// Copies the end of the body, ended by a line feed: the last line ends there whether it has its end or not.
+    /// In pieces of 64 bytes that overlap, for lengths of all kinds are slow to copy.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and the last.
+    #[inline(always)]
+    unsafe fn copy_tail(&self) {
+        let end = self.copy.wrapping_add(self.left).cast_mut();
+        let bytes = (self.before + self.left).min(COPIED_BYTES);
+        // SAFETY: the body has these bytes before its end, and `Job::new` made room for as many before `end`, and
+        // for 128 behind the block that it is in.
+        unsafe {
+            let (from, to) = (self.body.add(self.left).sub(bytes), end.sub(bytes));
+            if bytes >= 64 {
+                for offset in [0, (bytes - 64).min(64), bytes - 64] {
+                    to.add(offset)
+                        .cast::<[u64; 8]>()
+                        .write_unaligned(from.add(offset).cast::<[u64; 8]>().read_unaligned());
+                }
+            } else {
+                core::ptr::copy_nonoverlapping(from, to, bytes);
+            }
+            *end = b'\n';
+            end.add(1).cast::<[u64; 16]>().write_unaligned([0x2020_2020_2020_2020; 16]);
+        }
+    }
+
+    /// The body's last block, which is not whole.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and the last; its tail is copied.
+    #[inline(always)]
+    pub unsafe fn last<I: Isa>(&self) -> I::Block {
+        let (at, whole) = (64 * self.direct, self.left / 64);
+        debug_assert_eq!(self.direct, whole);
+        // SAFETY: see above.
+        unsafe { I::load_part(self.body.add(at), self.left - at, self.copy.wrapping_add(at)) }
+    }
+
     /// Where `len` bytes of the window can be read from `offset` on.
     #[inline(always)]
     pub fn at(&self, offset: isize, len: usize) -> *const u8 {
@@ -230,6 +315,9 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
 unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: passed on.
     unsafe {
+        if job.is_last() {
+            job.copy_tail();
+        }
         scratch.suspects = [0; BLOCKS / 64];
         scratch.done = job.blocks * 64;
         scratch.tokens.0[0] = [0; 4];

@@ -71,10 +71,20 @@ unsafe fn high_nibble(block: __m512i) -> __m512i {
 impl Isa for Avx512 {
     type Block = __m512i;
     type Words = __m512i;
+    const LONE_BLOCKS: usize = 4;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> __m512i {
         unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(at: *const u8, len: usize, _copy: *const u8) -> __m512i {
+        unsafe {
+            let end = 1 << len;
+            let bytes = _mm512_mask_loadu_epi8(splat(b' '), end - 1, at.cast());
+            _mm512_mask_mov_epi8(bytes, end, splat(b'\n'))
+        }
     }
 
     /// One look-up classifies all of ASCII; bytes beyond are of no class.

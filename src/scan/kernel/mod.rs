@@ -190,7 +190,16 @@ pub(crate) struct Tokens(pub [[u64; 4]; crate::window::BLOCKS * 2 + 16]);
 pub(crate) trait Isa {
     type Block: Copy;
     type Words: Words;
+    /// Windows of so few blocks are sooner marked one by one.
+    const LONE_BLOCKS: usize = 0;
     unsafe fn load(at: *const u8) -> Self::Block;
+    /// The block at `at`, of which only the first `len` bytes, fewer than 64, are readable: then a line feed, then
+    /// blanks. `copy` is where the same block can be read whole, soon after it was written, which is slow.
+    #[inline(always)]
+    unsafe fn load_part(_at: *const u8, _len: usize, copy: *const u8) -> Self::Block {
+        // SAFETY: passed on.
+        unsafe { Self::load(copy) }
+    }
     /// Sorts the bytes of block number `at`, which is below [`crate::window::BLOCKS`].
     unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize);
     unsafe fn numerals(block: Self::Block) -> Numerals;
