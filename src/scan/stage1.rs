@@ -10,6 +10,9 @@
 use crate::kernel::{Isa, Words};
 use crate::window::{BLOCKS, Blocks, Column, Job, Scratch, Text};
 
+/// Windows of so few blocks are gone through block by block.
+const LONE_BLOCKS: usize = 3;
+
 /// Finds the tokens of a window and what a closer look needs; returns how many tokens.
 ///
 /// # Safety
@@ -20,12 +23,42 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
     text: &mut Text,
     scratch: &mut Scratch,
 ) -> usize {
+    scratch.prim_blocks = [0; BLOCKS / 64];
+    scratch.escape_blocks = [0; BLOCKS / 64];
+    scratch.high_blocks = [0; BLOCKS / 64];
+    scratch.feed_blocks = [0; BLOCKS / 64];
+    scratch.blocks = job.blocks;
     // SAFETY: passed on.
     unsafe {
+        if job.blocks <= LONE_BLOCKS {
+            return one_by_one::<I, LINES>(job, text, scratch);
+        }
         classify::<I>(job, scratch);
         mark::<I, LINES>(job, text, scratch);
         put::<I>(job, scratch)
     }
+}
+
+/// The three runs as one, block by block: a short event waits longer for what was just written than the work takes.
+///
+/// # Safety
+/// As of [`crate::window::fill`].
+#[inline(always)]
+unsafe fn one_by_one<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> usize {
+    let (mut tokens, mut block, mut at, mut breaks) = (0, 0, *text, false);
+    while block < scratch.blocks {
+        // SAFETY: the block lies in the window: so many are readable, and the one behind them is the last.
+        unsafe {
+            let bytes = if block < job.direct { I::load(job.body.add(64 * block)) } else { job.last::<I>() };
+            I::classify::<true>(bytes, &mut scratch.classes, block);
+            group::<u64, LINES>(block, 1, &mut at, &mut breaks, scratch);
+            put_block::<I>(block, bytes, &mut tokens, scratch);
+        }
+        block += 1;
+    }
+    scratch.breaks = breaks;
+    *text = at;
+    tokens
 }
 
 /// # Safety
@@ -35,11 +68,11 @@ unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
     let direct = job.direct.min(job.blocks);
     for block in 0..direct {
         // SAFETY: so many blocks of the body are readable, and the table has room for each.
-        unsafe { I::classify(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
+        unsafe { I::classify::<false>(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
     }
     if direct < job.blocks {
         // SAFETY: the block is the body's last, not whole, and has its place too.
-        unsafe { I::classify(job.last::<I>(), &mut scratch.classes, direct) };
+        unsafe { I::classify::<false>(job.last::<I>(), &mut scratch.classes, direct) };
     }
 }
 
@@ -47,19 +80,7 @@ unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
 /// As of [`crate::window::fill`]; the blocks are classified.
 #[inline(always)]
 unsafe fn mark<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) {
-    scratch.prim_blocks = [0; BLOCKS / 64];
-    scratch.escape_blocks = [0; BLOCKS / 64];
-    scratch.high_blocks = [0; BLOCKS / 64];
-    scratch.feed_blocks = [0; BLOCKS / 64];
     let (mut first, mut at, mut breaks) = (0, *text, false);
-    scratch.blocks = job.blocks;
-    if I::LONE_BLOCKS > 0 && job.blocks <= I::LONE_BLOCKS {
-        while first < scratch.blocks {
-            // SAFETY: as below.
-            unsafe { group::<u64, LINES>(first, 1, &mut at, &mut breaks, scratch) };
-            first += 1;
-        }
-    }
     while first < scratch.blocks {
         let blocks = (job.blocks - first).min(I::Words::LANES);
         // SAFETY: the blocks lie in the window, and so do their places in the tables.

@@ -71,7 +71,6 @@ unsafe fn high_nibble(block: __m512i) -> __m512i {
 impl Isa for Avx512 {
     type Block = __m512i;
     type Words = __m512i;
-    const LONE_BLOCKS: usize = 4;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> __m512i {
@@ -89,7 +88,7 @@ impl Isa for Avx512 {
 
     /// One look-up classifies all of ASCII; bytes beyond are of no class.
     #[inline(always)]
-    unsafe fn classify(block: __m512i, classes: &mut Classes, at: usize) {
+    unsafe fn classify<const SOON: bool>(block: __m512i, classes: &mut Classes, at: usize) {
         unsafe {
             let high = _mm512_movepi8_mask(block);
             let (low, up) = (Self::load(TABLE.0.as_ptr()), Self::load(TABLE.0.as_ptr().add(64)));

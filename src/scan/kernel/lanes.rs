@@ -64,7 +64,7 @@ pub(crate) const ESCAPES: [u8; 16] = [1, 0, b'"', 0, b't', 0, b'f', 0, 1, 0, 1, 
 /// # Safety
 /// As of [`super::Isa`].
 #[inline(always)]
-pub(crate) unsafe fn classify<V: Lanes, const N: usize>(
+pub(crate) unsafe fn classify<V: Lanes, const N: usize, const SOON: bool>(
     block: Block<V, N>,
     classes: &mut Classes,
     at: usize,
@@ -74,15 +74,15 @@ pub(crate) unsafe fn classify<V: Lanes, const N: usize>(
         let (blanks, puncts) = (V::table(&BLANKS), V::table(&PUNCTS));
         let (bit5, below, nine, naught) = (V::splat(0x20), V::splat(0x1f), V::splat(9), V::splat(b'0'));
         let (quote, slash, feed) = (V::splat(b'"'), V::splat(b'\\'), V::splat(b'\n'));
-        keep(&mut classes.quote, at, block, |lane| lane.eq(quote));
-        keep(&mut classes.slash, at, block, |lane| lane.eq(slash));
-        keep(&mut classes.feed, at, block, |lane| lane.eq(feed));
-        keep(&mut classes.zero, at, block, |lane| lane.eq(naught));
-        keep(&mut classes.control, at, block, |lane| lane.min(below).eq(lane));
-        keep(&mut classes.high, at, block, |lane| lane);
-        keep(&mut classes.punct, at, block, |lane| puncts.look_up(lane).eq(lane.or(bit5)));
-        keep(&mut classes.blank, at, block, |lane| blanks.look_up(lane).eq(lane));
-        keep(&mut classes.digit, at, block, |lane| {
+        keep::<_, _, SOON>(&mut classes.quote, at, block, |lane| lane.eq(quote));
+        keep::<_, _, SOON>(&mut classes.slash, at, block, |lane| lane.eq(slash));
+        keep::<_, _, SOON>(&mut classes.feed, at, block, |lane| lane.eq(feed));
+        keep::<_, _, SOON>(&mut classes.zero, at, block, |lane| lane.eq(naught));
+        keep::<_, _, SOON>(&mut classes.control, at, block, |lane| lane.min(below).eq(lane));
+        keep::<_, _, SOON>(&mut classes.high, at, block, |lane| lane);
+        keep::<_, _, SOON>(&mut classes.punct, at, block, |lane| puncts.look_up(lane).eq(lane.or(bit5)));
+        keep::<_, _, SOON>(&mut classes.blank, at, block, |lane| blanks.look_up(lane).eq(lane));
+        keep::<_, _, SOON>(&mut classes.digit, at, block, |lane| {
             let value = lane.sub(naught);
             value.min(nine).eq(value)
         });
@@ -95,7 +95,7 @@ pub(crate) unsafe fn classify<V: Lanes, const N: usize>(
 /// # Safety
 /// As of [`super::Isa`]; `at` lies within the column.
 #[inline(always)]
-unsafe fn keep<V: Lanes, const N: usize>(
+unsafe fn keep<V: Lanes, const N: usize, const SOON: bool>(
     column: &mut Column,
     at: usize,
     block: Block<V, N>,
@@ -103,6 +103,10 @@ unsafe fn keep<V: Lanes, const N: usize>(
 ) {
     // SAFETY: N registers have the 64 bytes of a block.
     unsafe {
+        if SOON {
+            *column.get_unchecked_mut(at) = gather(block, |lane| class(lane).tops());
+            return;
+        }
         let out = column.as_mut_ptr().add(at).cast::<u8>();
         for (i, lane) in block.into_iter().enumerate() {
             let bits = class(lane).tops();

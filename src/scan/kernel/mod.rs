@@ -190,8 +190,6 @@ pub(crate) struct Tokens(pub [[u64; 4]; crate::window::BLOCKS * 2 + 16]);
 pub(crate) trait Isa {
     type Block: Copy;
     type Words: Words;
-    /// Windows of so few blocks are sooner marked one by one.
-    const LONE_BLOCKS: usize = 0;
     unsafe fn load(at: *const u8) -> Self::Block;
     /// The block at `at`, of which only the first `len` bytes, fewer than 64, are readable: then a line feed, then
     /// blanks. `copy` is where the same block can be read whole, soon after it was written, which is slow.
@@ -200,8 +198,9 @@ pub(crate) trait Isa {
         // SAFETY: passed on.
         unsafe { Self::load(copy) }
     }
-    /// Sorts the bytes of block number `at`, which is below [`crate::window::BLOCKS`].
-    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize);
+    /// Sorts the bytes of block number `at`, which is below [`crate::window::BLOCKS`]. `SOON`: the masks are read
+    /// soon, so each is to be written at once.
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize);
     unsafe fn numerals(block: Self::Block) -> Numerals;
     /// Which bytes may follow a backslash, `u` apart from the others: (others, `u`).
     unsafe fn escapes(block: Self::Block) -> (u64, u64);

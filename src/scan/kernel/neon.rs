@@ -87,8 +87,8 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify(block, classes, at) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]

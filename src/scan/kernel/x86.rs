@@ -132,8 +132,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify(block, classes, at) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]
@@ -231,8 +231,8 @@ impl Isa for Sse42 {
     }
 
     #[inline(always)]
-    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify(block, classes, at) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]
