@@ -23,7 +23,7 @@ pub(crate) trait Way {
 /// A body and where its verdicts go.
 pub(crate) struct Frame<'a, E> {
     pub body: &'a [u8],
-    each: E,
+    pub each: E,
 }
 
 /// Calls `each` once for each event of `body`.
@@ -74,7 +74,7 @@ fn sniff<E: FnMut(Verdict)>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
 
 impl<E: FnMut(Verdict)> Frame<'_, E> {
     /// What is wrong with `span`, trimmed of white space, as one event.
-    fn judge(&mut self, way: &mut impl Way, span: &Range<usize>) -> Option<Flaw> {
+    pub fn judge(&mut self, way: &mut impl Way, span: &Range<usize>) -> Option<Flaw> {
         let flaw = limits(span);
         if flaw.is_some() || self.body[span.start] == b'{' && way.vouches(&self.body[span.clone()]) {
             return flaw;
@@ -102,10 +102,15 @@ impl<E: FnMut(Verdict)> Frame<'_, E> {
             self.tell(at..limit, Some(flaw));
             return None;
         }
-        let span = at..value.end;
-        let flaw = limits(&span).or(exact::wrong_start(bytes, at)).or(value.flaw);
-        self.tell(span, flaw);
+        self.tell_element(at, value);
         Some(value.end)
+    }
+
+    /// The verdict on a value at `at` that is not broken.
+    pub fn tell_element(&mut self, at: usize, value: exact::Value) {
+        let span = at..value.end;
+        let flaw = limits(&span).or(exact::wrong_start(self.body, at)).or(value.flaw);
+        self.tell(span, flaw);
     }
 
     /// Where the next element begins behind one that ended at `end`; `None` when the array, which ends before

@@ -49,9 +49,10 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// The window of `body` that begins at `from`, as much of it as there is.
+    /// The window of `body` that begins at `from`, as much of it as there is. `more`: the body has more bytes than
+    /// are here, of which there are at least two blocks.
     #[inline(always)]
-    pub fn new(body: &[u8], from: usize, lines: bool, tail: &mut Tail) -> Job {
+    pub fn new(body: &[u8], from: usize, more: bool, lines: bool, tail: &mut Tail) -> Job {
         let left = body.len() - from;
         let (at, whole) = (body.as_ptr().wrapping_add(from), left / 64);
         let mut job = Job {
@@ -63,7 +64,7 @@ impl Job {
             copy: core::ptr::null(),
             lines,
         };
-        if job.blocks > BLOCKS {
+        if job.blocks > BLOCKS || more {
             // At least one block more is left: the kernel may look ahead into it.
             job.blocks = (whole - 1).min(BLOCKS);
             job.direct = job.blocks + 1;

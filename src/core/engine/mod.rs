@@ -21,6 +21,7 @@
 //! ```
 
 mod admit;
+mod ahead;
 mod bay;
 mod commit;
 mod conn;
@@ -35,6 +36,7 @@ mod timers;
 mod upstream;
 mod way;
 
+pub use ahead::{LOGS, logs_bytes};
 pub use conn::{Action, PENDING_MAX, Protocol};
 
 use crate::ack::Ack;
@@ -47,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, NotReady, Remote, Request, Sink, files::Files};
 use admit::NoRoom;
+use ahead::{Ahead, AheadId};
 use alloc::vec::Vec;
 use bay::Bay;
 use commit::Flight;
@@ -138,6 +141,9 @@ struct Hub<M, C, S, K> {
     config: Config,
     clock: C,
     scanner: S,
+    /// What is known of bodies that are not whole yet.
+    aheads: Vec<Ahead>,
+    aheads_free: Vec<AheadId>,
     sink: K,
     quarantine: Option<Files>,
     /// Two for the sink, and two more for its spill: see [`spill`].
@@ -201,11 +207,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let bays: Vec<Bay<M>> =
             layouts.into_iter().take(if spill.is_some() { 4 } else { 2 }).map(&mut bay).collect();
         let open_bay = if spill.as_ref().is_some_and(|spill| spill.mode != Mode::Direct) { 2 } else { 0 };
+        let (aheads, aheads_free) = ahead::pool(if scanner.looks_ahead() { n } else { 0 });
         let hub = Hub {
             quarantine: config.quarantine_first.map(|first| Files::new(FileKind::Quarantine, first)),
             body_budget: config.body_budget_bytes,
             clock,
             scanner,
+            aheads,
+            aheads_free,
             sink,
             bays,
             open_bay,
@@ -453,6 +462,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
         gauges.commits_in_flight = hub.flights.iter().flatten().count() as u64;
+        hub.metrics.scanner = hub.scanner.figures();
         if let Some(kafka) = hub.sink.kafka() {
             hub.metrics.kafka.read(kafka);
         }
@@ -475,6 +485,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             ("slots", self.free.len() == n && self.conns.iter().all(|conn| conn.state == State::Free)),
             ("carries", hub.carries.len() == n && self.conns.iter().all(|conn| conn.carry.is_none())),
             ("error lists", hub.errors_free.len() == ERROR_LISTS && hub.errors.iter().all(Vec::is_empty)),
+            ("logs", hub.aheads_free.len() == hub.aheads.len()),
             ("body budget", hub.body_budget == hub.config.body_budget_bytes),
             ("a commit in flight", hub.flights.iter().all(Option::is_none)),
             ("the open batch", hub.bay_is_empty() && hub.bays.iter().all(|bay| bay.waiters.is_empty())),
@@ -554,6 +565,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn give_back(&mut self, conn: &mut Conn<M>) {
         self.give_back_carry(conn);
         self.give_back_budget(conn);
+        self.forget_ahead(conn);
         while let Some(pending) = conn.pending.pop_front() {
             self.give_back_errors(&pending.what);
         }

@@ -4,6 +4,7 @@
 //! is wrong and where, and kernels that vouch for whole windows of events at once. Here its verdicts get their
 //! reasons in words, and simd-json may stand in for the kernels. Whoever vouches may refuse what is right
 //! (simd-json does, for numbers beyond `u64` and `f64`) but never accept what is wrong.
+use crate::metrics::ScannerFigures;
 use core::ops::Range;
 use ringmill_scan::Kind;
 
@@ -16,7 +17,7 @@ mod tests;
 
 pub use fast::{FastScanner, StrictScanner};
 pub use reason::Reason;
-pub use ringmill_scan::{Format, Kernel, MAX_DEPTH, MAX_EVENT_BYTES};
+pub use ringmill_scan::{Format, Kernel, MAX_DEPTH, MAX_EVENT_BYTES, Progress};
 pub use simd::SimdScanner;
 
 /// One event's verdict, in the order of the body.
@@ -46,6 +47,26 @@ pub trait Scanner {
     /// Calls `each` once for each event of `body`, in order; blank lines are no events, nor is there any in
     /// a blank body or an empty array.
     fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict));
+
+    /// Whether [`Scanner::advance`] does anything.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
+    /// Judges what can be judged of a body that is not whole yet: `body` is what is here of it, from its first
+    /// byte on. Calls `each` for events whose verdict no later byte can change, in order, for each once in the
+    /// body's life. It may leave everything to [`Scanner::finish`].
+    fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        let _ = (progress, body, each);
+    }
+
+    /// Judges the rest of a body, of which `progress` tells what is known: `body` is all of it.
+    fn finish(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        self.scan(body, progress.format(), each);
+    }
+
+    /// Who it is, and how it fared.
+    fn figures(&self) -> ScannerFigures;
 }
 
 impl From<ringmill_scan::Verdict> for Verdict {
@@ -107,6 +128,32 @@ impl Scanner for AnyScanner {
             AnyScanner::Fast(scanner) => scanner.scan(body, format, each),
             AnyScanner::Exact(scanner) => scanner.scan(body, format, each),
             AnyScanner::Simd(scanner) => scanner.scan(body, format, each),
+        }
+    }
+
+    fn looks_ahead(&self) -> bool {
+        matches!(self, AnyScanner::Fast(scanner) if scanner.looks_ahead())
+    }
+
+    fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        if let AnyScanner::Fast(scanner) = self {
+            scanner.advance(progress, body, each);
+        }
+    }
+
+    fn finish(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.finish(progress, body, each),
+            AnyScanner::Exact(scanner) => scanner.finish(progress, body, each),
+            AnyScanner::Simd(scanner) => scanner.finish(progress, body, each),
+        }
+    }
+
+    fn figures(&self) -> ScannerFigures {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.figures(),
+            AnyScanner::Exact(scanner) => scanner.figures(),
+            AnyScanner::Simd(scanner) => scanner.figures(),
         }
     }
 }

@@ -18,6 +18,11 @@ macro_rules! reasons {
             /// Every reason, by number.
             pub const ALL: &[Reason] = &[$(Reason::$name),*];
 
+            /// Its place in [`Reason::ALL`].
+            pub const fn number(self) -> u8 {
+                self.0
+            }
+
             /// What is wrong, for people. Plain ASCII without `"` or `\`: it goes into JSON as it is.
             pub const fn as_str(self) -> &'static str {
                 const TEXTS: &[&str] = &[$($text),*];

@@ -5,7 +5,7 @@ use counting::CALLS;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
-use ringmill_core::json::SimdScanner;
+use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
 use ringmill_core::testing::clock::HandClock;
@@ -17,7 +17,7 @@ const CAPACITY: u64 = 1 << 20;
 
 struct Bench {
     clock: HandClock,
-    engine: Engine<Vec<u8>, HandClock, SimdScanner, AnySink>,
+    engine: Engine<Vec<u8>, HandClock, FastScanner, AnySink>,
     conns: Vec<ConnId>,
     file: i32,
     replied: u64,
@@ -44,7 +44,8 @@ impl Bench {
             false => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
         };
         let clock = HandClock::default();
-        let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
+        let scanner = FastScanner::new(Kernel::best());
+        let engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
         let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
         bench.turn();
         bench
@@ -122,6 +123,9 @@ fn a_request_costs_no_allocation_once_warm() {
         ("one event", request(event)),
         ("sixteen in a row", request(event).repeat(16)),
         ("a hundred events", request(&event.repeat(100))),
+        ("a body in pieces", request(&event.repeat(500))),
+        ("an array in pieces", request(&format!("[{}{event}]", format!("{event},").repeat(300)))),
+        ("bad ones in pieces", request(&format!("{event}{bad}").repeat(200))),
         ("good and bad", request(&format!("{event}{bad}{event}"))),
         ("all bad", request(&bad.repeat(50))),
         ("chunked", chunked),
