@@ -1,5 +1,6 @@
 //! The scanner: windows of a body through a kernel, what they found as verdicts.
-use crate::frame::{self, Frame, Way, limits, trim};
+use crate::fields::{Fields, Found, Window};
+use crate::frame::{self, Each, Frame, Way, WithFields, limits, trim};
 use crate::grammar::Grammar;
 use crate::kernel::{self, WindowFn};
 use crate::window::{AHEAD_BYTES, BLOCKS, Carry, Job, Scratch};
@@ -63,6 +64,23 @@ impl Scanner {
     /// a blank body or an empty array. Bodies must be shorter than 2⁶³ bytes, which all slices are.
     #[inline]
     pub fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
+        self.scan_each(body, format, each);
+    }
+
+    /// The same, and `each` is told what was found in a good event of what `fields` wants. What it is told with a
+    /// refused event is of no meaning. Where nothing is wanted, [`scan`](Scanner::scan) does less.
+    pub fn scan_fields(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scan_each(body, format, WithFields { fields, found: Found::new(), each });
+    }
+
+    #[inline(always)]
+    fn scan_each<E: Each>(&mut self, body: &[u8], format: Format, each: E) {
         match self.window {
             None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, each),
             Some(window) => {
@@ -71,6 +89,8 @@ impl Scanner {
                     tail: &mut self.tail,
                     scratch: &mut self.scratch,
                     second_looks: &mut self.second_looks,
+                    fields: E::FIELDS,
+                    one_window: false,
                 };
                 frame::scan(&mut fast, body, format, each);
             }
@@ -83,6 +103,9 @@ struct Fast<'s> {
     tail: &'s mut [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
     scratch: &'s mut Scratch,
     second_looks: &'s mut u64,
+    fields: bool,
+    /// The last event that was vouched for alone lies in one window.
+    one_window: bool,
 }
 
 /// How a run of windows goes through a body.
@@ -113,6 +136,7 @@ impl Fast<'_> {
             blocks: left / 64 + 1,
             has_lead: from >= 3,
             lines: run.lines,
+            fields: self.fields,
         };
         if job.blocks > BLOCKS {
             // At least one block more is left: the kernel may look ahead into it.
@@ -144,6 +168,7 @@ impl Fast<'_> {
 impl Way for Fast<'_> {
     fn vouches(&mut self, event: &[u8]) -> bool {
         let mut run = Run::new(0, false, Grammar::LINE);
+        self.one_window = false;
         loop {
             let from = self.next_window(&mut run, event);
             if self.scratch.is_odd() {
@@ -152,7 +177,9 @@ impl Way for Fast<'_> {
             }
             if self.scratch.ends_len > 0 {
                 // The event ends here; it is whole if nothing follows.
-                return from + usize::from(self.scratch.ends[0]) + 1 == event.len();
+                let whole = from + usize::from(self.scratch.ends[0]) + 1 == event.len();
+                self.one_window = whole && from == 0;
+                return whole;
             }
             if run.ended {
                 return false;
@@ -160,7 +187,11 @@ impl Way for Fast<'_> {
         }
     }
 
-    fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+    fn window(&self, start: usize) -> Option<Window<'_>> {
+        self.one_window.then_some(Window { scratch: self.scratch, from: start })
+    }
+
+    fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
         let body = frame.body;
         let mut run = Run::new(at, true, Grammar::LINE);
         // Of the line that is open: where it began, whether anything odd or a line break was seen in it.
@@ -188,7 +219,7 @@ impl Way for Fast<'_> {
                 }
                 if !odd && span.len() <= MAX_EVENT_BYTES {
                     let breaks = breaks && memchr::memchr(b'\r', &body[span.clone()]).is_some();
-                    frame.good(span, breaks);
+                    frame.good(span, breaks, Some(Window { scratch, from }));
                 } else {
                     *self.second_looks += 1;
                     let flaw = frame.judge_exactly(&span);
@@ -203,7 +234,7 @@ impl Way for Fast<'_> {
         }
     }
 
-    fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
+    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
         let body = &frame.body[..whole.end];
         let Some(mut at) = frame.first_element(whole.start, whole.end) else { return };
         let mut run = Run::new(at, false, Grammar::ELEMENT);
@@ -226,7 +257,8 @@ impl Way for Fast<'_> {
                     } else {
                         let event = &body[at..last + 1];
                         let breaks = breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
-                        frame.good(at..last + 1, breaks);
+                        let window = Window { scratch: self.scratch, from };
+                        frame.good(at..last + 1, breaks, Some(window));
                         last + 1
                     };
                     let Some(next) = frame.next_element(end, whole.end) else { return };

@@ -31,6 +31,7 @@ use core::ops::Range;
 mod checks;
 pub(crate) mod exact;
 mod fast;
+pub mod fields;
 mod frame;
 mod grammar;
 mod kernel;
@@ -38,6 +39,7 @@ mod kind;
 mod window;
 
 pub use fast::Scanner;
+pub use fields::{Fields, Found, Slot, Unescaped};
 pub use kernel::Kernel;
 pub use kind::Kind;
 
