@@ -1,11 +1,12 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
+use super::look::{self, Look};
 use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
 use crate::ack::Ack;
 use crate::batch::store::StoreMark;
-use crate::json::{Format, Reason, Scanner, Verdict};
+use crate::json::{Format, Reason, Scanner};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Stage;
 use crate::reject::Reject;
@@ -181,7 +182,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
         let (keeps, admits) = (self.quarantine.is_some(), self.admits());
-        let Hub { bays, open_bay, scanner, clock, errors, errors_free, sink, config, .. } = self;
+        let Hub { bays, open_bay, scanner, checks, clock, errors, errors_free, sink, config, .. } = self;
         let (own, spill) = bays.split_at_mut(2);
         let (bay, fits) = match open_bay.checked_sub(2) {
             None => (&mut own[*open_bay], None),
@@ -201,25 +202,24 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
         let (mut index, mut append_ns, mut unfit) = (0u32, 0u64, None);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
-        scanner.scan(body, format, |verdict| {
+        look::judge(scanner, checks.of(stream), body, format, |(span, verdict)| {
             let at = index;
             index += 1;
-            let (span, offset, reason) = match verdict {
-                Verdict::Good { span, breaks } => {
+            let (offset, reason) = match verdict {
+                Ok(Look { breaks, picked }) => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
                     let value = &body[span.clone()];
-                    let appended =
-                        way.append(&Event { stream, key, value, breaks, now_ns, wall_ms, id: None });
+                    let event = Event { stream, key, value, picked, breaks, now_ns, wall_ms, id: None };
+                    let appended = way.append(&event);
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     if appended != Err(Unfit::TooLarge) {
                         unfit = unfit.or(appended.err());
                         tally.accepted += 1;
                         return;
                     }
-                    let start = span.start;
-                    (span, start, Reason::KAFKA_TOO_LARGE)
+                    (span.start, Reason::KAFKA_TOO_LARGE)
                 }
-                Verdict::Bad { span, offset, reason } => (span, offset, reason),
+                Err(why) => why,
             };
             let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
             refusals.take(&mut tally, record, at, &body[span]);

@@ -26,6 +26,7 @@ mod commit;
 mod conn;
 mod http;
 mod lines;
+mod look;
 pub mod outbox;
 mod partial;
 pub mod replay;
@@ -41,7 +42,7 @@ use crate::ack::Ack;
 use crate::batch::ledger::Ledger;
 use crate::batch::policy::Policy;
 use crate::batch::store::Layout;
-use crate::json::Scanner;
+use crate::json::{Scanner, schema::Checks};
 use crate::memory::{Clock, Memory};
 use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
@@ -138,6 +139,8 @@ struct Hub<M, C, S, K> {
     config: Config,
     clock: C,
     scanner: S,
+    /// What is looked up in events besides.
+    checks: Checks,
     sink: K,
     quarantine: Option<Files>,
     /// Two for the sink, and two more for its spill: see [`spill`].
@@ -195,6 +198,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let (now_ns, wall_ms) = (clock.now_ns(), clock.wall_ms());
         let spill = sink.spill().map(|spill| spill::State::new(spill, config.ack, now_ns, wall_ms));
         config.ack = sink.reached(config.ack);
+        let checks = look::checks(&[], &sink).unwrap_or_default();
         let (bytes, refused) = (config.batch_arena_bytes, config.refused_arena_bytes);
         let mut bay = |layout| Bay::new(layout, bytes, refused, n, &mut memory);
         let layouts = [sink.layout(), sink.layout(), Layout::Lines, Layout::Lines];
@@ -206,6 +210,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             body_budget: config.body_budget_bytes,
             clock,
             scanner,
+            checks,
             sink,
             bays,
             open_bay,

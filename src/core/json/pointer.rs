@@ -39,6 +39,12 @@ impl BadPointer {
     }
 }
 
+/// The place in an array that a name stands for: digits without a needless zero.
+pub(super) fn index(name: &str) -> Option<usize> {
+    let plain = name == "0" || !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { name.parse().ok() } else { None }
+}
+
 impl Pointer {
     /// Reads a pointer such as `/user/id` or `/tags/0`.
     ///
@@ -59,11 +65,14 @@ impl Pointer {
                     },
                 });
             }
-            let plain = name == b"0" || !name.starts_with(b"0") && name.iter().all(u8::is_ascii_digit);
-            let index = if plain { part.parse().ok() } else { None };
-            Ok(Step { name: name.into(), index })
+            Ok(Step { name: name.into(), index: index(part) })
         });
         Ok(Pointer { steps: steps.collect::<Result<_, _>>()? })
+    }
+
+    /// Its names, unescaped, from the event's own members inwards.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps.iter().map(|step| &*step.name)
     }
 
     /// The bytes of the value that it points to, quotes of a string included; `None` if there is none.
@@ -71,7 +80,7 @@ impl Pointer {
         let mut value = event;
         for step in &self.steps {
             value = match value.get(skip_blank(value, 0))? {
-                b'{' => member(value, &step.name)?,
+                b'{' => member(value, |raw| is_name(raw, &step.name))?,
                 b'[' => element(value, step.index?)?,
                 _ => return None,
             };
@@ -80,8 +89,8 @@ impl Pointer {
     }
 }
 
-/// The value of the first member called `name`.
-fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
+/// The value of the first member whose name, as it stands between its quotes, is the one.
+pub(super) fn member(object: &[u8], is: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let mut at = skip_blank(object, 0) + 1;
     loop {
         at = skip_blank(object, at);
@@ -89,7 +98,7 @@ fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
             return None;
         }
         let end = string_end(object, at)?;
-        let found = is_name(&object[at + 1..end - 1], name);
+        let found = is(&object[at + 1..end - 1]);
         at = skip_blank(object, end);
         // The colon.
         at = skip_blank(object, at + 1);
@@ -106,7 +115,7 @@ fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
 }
 
 /// Element number `index`.
-fn element(array: &[u8], index: usize) -> Option<&[u8]> {
+pub(super) fn element(array: &[u8], index: usize) -> Option<&[u8]> {
     let mut at = skip_blank(array, 0) + 1;
     let mut number = 0;
     loop {
@@ -135,7 +144,7 @@ fn is_name(raw: &[u8], name: &[u8]) -> bool {
     }
 }
 
-fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
         at += 1;
     }
@@ -143,7 +152,7 @@ fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Behind the closing quote of the string whose opening one is at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
@@ -155,7 +164,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Behind the value that begins at `at`; beyond `at` in any case.
-fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => string_end(bytes, at),
         b'{' | b'[' => nested_end(bytes, at),

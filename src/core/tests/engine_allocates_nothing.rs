@@ -5,7 +5,8 @@ use counting::CALLS;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
-use ringmill_core::json::SimdScanner;
+use ringmill_core::json::schema::{Choice, Field, Schema, Types};
+use ringmill_core::json::{AnyScanner, FastScanner, Kernel, SimdScanner};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
 use ringmill_core::testing::clock::HandClock;
@@ -17,14 +18,14 @@ const CAPACITY: u64 = 1 << 20;
 
 struct Bench {
     clock: HandClock,
-    engine: Engine<Vec<u8>, HandClock, SimdScanner, AnySink>,
+    engine: Engine<Vec<u8>, HandClock, AnyScanner, AnySink>,
     conns: Vec<ConnId>,
     file: i32,
     replied: u64,
 }
 
 impl Bench {
-    fn new(ack: Ack, quarantine: bool) -> Bench {
+    fn new(ack: Ack, quarantine: bool, schemas: &[Schema]) -> Bench {
         let null = ack == Ack::Accepted;
         let config = Config {
             shard: 0,
@@ -44,7 +45,12 @@ impl Bench {
             false => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
         };
         let clock = HandClock::default();
-        let engine = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
+        let scanner = match schemas {
+            [] => AnyScanner::Simd(Box::new(SimdScanner::new())),
+            _ => AnyScanner::Fast(Box::new(FastScanner::new(Kernel::best()))),
+        };
+        let mut engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
+        engine.set_schemas(schemas).unwrap();
         let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
         bench.turn();
         bench
@@ -110,6 +116,23 @@ fn request(body: &str) -> String {
     format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// Of which the events below keep some.
+fn schema() -> Schema {
+    let string = Types::named("string").unwrap();
+    let fields = vec![
+        Field {
+            required: true,
+            types: string,
+            choices: vec![Choice::Text("log".into())],
+            ..Field::at("/type")
+        },
+        Field { max_length: Some(30), types: string, prefix: Some("a \"".into()), ..Field::at("/text") },
+        Field { types: Types::named("number").unwrap(), ..Field::at("/n/1") },
+        Field { additional: false, ..Field::at("/a") },
+    ];
+    Schema { stream: None, additional: false, fields }
+}
+
 #[test]
 fn a_request_costs_no_allocation_once_warm() {
     let event = "{\"type\":\"log\",\"ts\":1763000000000000000,\"text\":\"a \\\"quoted\\\" \\u00e9\",\"n\":[1.5,-2e9]}\n";
@@ -123,16 +146,22 @@ fn a_request_costs_no_allocation_once_warm() {
         ("sixteen in a row", request(event).repeat(16)),
         ("a hundred events", request(&event.repeat(100))),
         ("good and bad", request(&format!("{event}{bad}{event}"))),
+        ("strangers", request(&format!("{event}{{\"type\":\"log\",\"\\u0061\":{{\"b\":1}}}}\n").repeat(20))),
         ("all bad", request(&bad.repeat(50))),
         ("chunked", chunked),
         ("refused", "GET /v1/events HTTP/1.1\r\nHost: t\r\n\r\n".into()),
     ];
     let lines = [("lines", event.repeat(20)), ("bad lines", format!("{event}{bad}{event}"))];
-    for (ack, quarantine) in
-        [(Ack::Accepted, false), (Ack::Written, true), (Ack::Durable, false), (Ack::Durable, true)]
-    {
+    let none = [].as_slice();
+    for (ack, quarantine, schemas) in [
+        (Ack::Accepted, false, none),
+        (Ack::Written, true, none),
+        (Ack::Durable, false, none),
+        (Ack::Durable, true, none),
+        (Ack::Durable, true, &[schema()]),
+    ] {
         for (protocol, inputs) in [(Protocol::Http, &http[..]), (Protocol::Lines, &lines[..])] {
-            let mut bench = Bench::new(ack, quarantine);
+            let mut bench = Bench::new(ack, quarantine, schemas);
             bench.open(protocol);
             let mut pieces = vec![0; 16 << 10];
             let mut run = |rounds: usize| {
@@ -150,7 +179,7 @@ fn a_request_costs_no_allocation_once_warm() {
             let replied = run(100);
             let calls = CALLS.load(Relaxed) - before;
             assert!(replied > 100_000, "it must have answered");
-            assert_eq!(calls, 0, "{ack:?}, quarantine {quarantine}, {protocol:?}");
+            assert_eq!(calls, 0, "{ack:?}, quarantine {quarantine}, {protocol:?}, {} schemas", schemas.len());
         }
     }
 }

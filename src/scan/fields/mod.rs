@@ -173,7 +173,7 @@ impl Fields {
         walk::event(self, event, found);
     }
 
-    /// The step before, if there is one.
+    /// The path without its last step, if that leaves one.
     pub fn parent(&self, slot: Slot) -> Option<Slot> {
         let parent = self.steps[usize::from(slot.0)].parent;
         (parent != NO_PARENT).then_some(Slot(parent))
@@ -235,8 +235,8 @@ impl Fields {
         if found.begun >> step & 1 == 0 {
             return Some(step);
         }
-        if known && found.repeated == NOWHERE {
-            found.repeated = at as u32;
+        if known && found.repeated.0 == NOWHERE {
+            found.repeated = (at as u32, step as u8);
         }
         None
     }
@@ -266,7 +266,8 @@ pub struct Found {
     done: u64,
     spans: [(u32, u32); STEPS_MAX],
     stranger: u32,
-    repeated: u32,
+    /// Where, and which step.
+    repeated: (u32, u8),
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -274,7 +275,7 @@ const NOWHERE: u32 = u32::MAX;
 impl Found {
     /// Nothing.
     pub const fn new() -> Found {
-        Found { begun: 0, done: 0, spans: [(0, 0); STEPS_MAX], stranger: NOWHERE, repeated: NOWHERE }
+        Found { begun: 0, done: 0, spans: [(0, 0); STEPS_MAX], stranger: NOWHERE, repeated: (NOWHERE, 0) }
     }
 
     /// Where the value of that path stands, quotes of a string included; `None` if there is none.
@@ -295,15 +296,28 @@ impl Found {
         (self.stranger != NOWHERE).then_some(self.stranger as usize)
     }
 
-    /// Where a declared name begins that its object had before: the first of them.
-    pub fn repeated(&self) -> Option<usize> {
-        (self.repeated != NOWHERE).then_some(self.repeated as usize)
+    /// Where a declared name begins that its object had before, and which it is: the first of them.
+    pub fn repeated(&self) -> Option<(usize, Slot)> {
+        let (at, step) = self.repeated;
+        (at != NOWHERE).then_some((at as usize, Slot(step)))
+    }
+
+    /// Where the innermost value on the way to `slot` begins that is there: the event, if there is none.
+    pub fn nearest(&self, slot: Slot, fields: &Fields) -> usize {
+        let mut at = fields.parent(slot);
+        while let Some(step) = at {
+            if self.begun >> step.0 & 1 == 1 {
+                return self.spans[usize::from(step.0)].0 as usize;
+            }
+            at = fields.parent(step);
+        }
+        0
     }
 
     #[inline(always)]
     fn clear(&mut self) {
         (self.begun, self.done) = (0, 0);
-        (self.stranger, self.repeated) = (NOWHERE, NOWHERE);
+        (self.stranger, self.repeated) = (NOWHERE, (NOWHERE, 0));
     }
 
     #[inline(always)]

@@ -249,13 +249,15 @@ fn strangers_and_repetitions_are_noted_alike() {
         ("{\"key\":1}", Some("\"key\""), None),
         ("{\"\\u006f\":{\"\\u0069\":1}}", None, None),
         ("{\"o\":{},\"\\u006f\":{\"x\":1}}", None, Some("\"\\u006f\"")),
+        ("{\"o\":{\"i\":\"\\n\"},\"o\":{}}", None, Some("\"o\":{}}")),
         ("{\"o\":{\"i\":1,\"i\":2},\"o\":2}", None, Some("\"i\":2")),
         ("{\"o\":[{\"z\":1}],\"\":0}", Some("\"\""), None),
     ] {
         let mut found = Found::new();
         let place = |text: Option<&str>| text.map(|text| event.find(text).unwrap());
         fields.find(event.as_bytes(), &mut found);
-        assert_eq!((found.stranger(), found.repeated()), (place(stranger), place(repeated)), "{event}");
+        let repeats = found.repeated().map(|(at, _)| at);
+        assert_eq!((found.stranger(), repeats), (place(stranger), place(repeated)), "{event}");
         for scanner in &mut scanners {
             scanner.scan_fields(event.as_bytes(), Format::Json, &fields, |_, by_window| {
                 assert_eq!(by_window.stranger(), found.stranger(), "{event}");

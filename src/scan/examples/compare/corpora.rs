@@ -9,7 +9,7 @@ impl Random {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * n) >> 32
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32).wrapping_mul(n) >> 32
     }
 
     fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
@@ -146,9 +146,8 @@ pub fn span(random: &mut Random, out: &mut String) {
             "\"events\":[{{\"ts\":{ts},\"name\":\"acquired\",\"waited_us\":{host}}},{{\"ts\":{ts},\"name\":\"{event}\",\"rows\":{}}}]",
             host * 7
         ),
-        format!(
-            "\"status\":{{\"code\":0,\"ok\":true,\"error\":null}},\"links\":[],\"dropped\":{{\"attributes\":0,\"events\":0}}"
-        ),
+        "\"status\":{\"code\":0,\"ok\":true,\"error\":null},\"links\":[],\"dropped\":{\"attributes\":0,\"events\":0}"
+            .to_string(),
     ];
     routing(random, "span", &members, out);
 }
