@@ -15,6 +15,7 @@ pub mod schema;
 mod simd;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 pub use fast::{FastScanner, StrictScanner};
 pub use reason::Reason;
