@@ -5,7 +5,7 @@ use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
-use crate::core::json::{FastScanner, MAX_EVENT_BYTES, SimdScanner};
+use crate::core::json::{FastScanner, MAX_EVENT_BYTES, SimdScanner, schema::CHECK_BYTES};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
@@ -175,6 +175,8 @@ pub struct Sizes {
     pub executor_io_bytes: u64,
     /// Who validates JSON.
     pub scanner: Validator,
+    /// Schemas of streams.
+    pub schemas: u64,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
     /// The Kafka sink, if events go there.
@@ -237,6 +239,10 @@ impl Sizes {
                 QUARANTINE_ARENA_BYTES,
                 "refused events beside them",
             ));
+        }
+        if self.schemas > 0 {
+            let why = "what events are held against, one a schema";
+            per_shard.push(term("schemas", self.schemas, CHECK_BYTES as u64, why));
         }
         match self.scanner {
             Validator::Fast(_) => {
@@ -391,6 +397,7 @@ mod tests {
         batch_bytes_max: 8 * MIB,
         executor_io_bytes: EXECUTOR_IO_BYTES,
         scanner: Validator::Exact,
+        schemas: 0,
         glommio: false,
         kafka: None,
         http: None,
