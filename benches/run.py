@@ -2,7 +2,7 @@
 """ringmill from outside: server on one core, load generator on another, against yardsticks in the same run.
 
     benches/run build          the server and our reference servers (benches/yardstick), as releases
-    benches/run SUITE...       one or more of: smoke single pipelined batch batch-durable open-null
+    benches/run SUITE...       one or more of: smoke single pipelined batch batch-durable scan open-null
                                open-durable pairs writeup rss chaos generators all, and those of the Kafka sink
                                kafka-encoder kafka-cpu kafka-paced kafka-http kafka-latency kafka-batch kafka-rss
     benches/run show FILE...   print the tables of earlier results again

@@ -60,6 +60,33 @@ fn a_sound_configuration_prints_the_sum_and_exits_0() {
 }
 
 #[test]
+fn the_scanner_and_its_kernel_are_told() {
+    let folder = Folder::new("scanner");
+    let path = folder.file("a.toml", "[json]\nengine = \"simd-json\"\n");
+    let elsewhere = ["--sink", "null"];
+    for (more, env, row) in [
+        (&[][..], &[("RINGMILL_SIMD", "scalar")][..], "scanner          fast (scalar)\n"),
+        (&["--scanner", "exact"], &[], "scanner          exact\n"),
+        (&["--config", &path], &[], "scanner          simd-json\n"),
+        (&["--config", &path], &[("RINGMILL_SCANNER", "exact")], "scanner          exact\n"),
+    ] {
+        let output = serve(&[&ANY_PORT[..], &elsewhere, more].concat(), env);
+        let plan = text(&output.stdout);
+        assert!(plan.contains(row), "{row}\n{plan}{}", text(&output.stderr));
+        assert_eq!(
+            plan.matches("a window's tokens and tables").count(),
+            usize::from(row.contains("fast")),
+            "{plan}"
+        );
+    }
+    let foreign = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
+    let output = serve(&[&ANY_PORT[..], &elsewhere].concat(), &[("RINGMILL_SIMD", foreign)]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(&format!("this processor has no {foreign}; its best is")), "{errors}");
+}
+
+#[test]
 fn flags_beat_environment_beats_file() {
     let folder = Folder::new("layers");
     let path = folder.file(

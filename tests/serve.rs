@@ -5,6 +5,7 @@ use common::{
     Client, PATIENCE, Random, Reply, Server, TempDir, cat, get, json, ndjson, post, read_by_stranger, run,
     segments, serve, serve_segments,
 };
+use ringmill_core::json::Kernel;
 use ringmill_core::kafka::partition::keyed;
 use ringmill_kafka_kit::fake::{Fake, Settings};
 use serde_json::{Value, json as value};
@@ -857,7 +858,12 @@ fn admin_answers() {
     assert_eq!(get(server.admin(), "/readyz").status, 200);
     let status = get(server.admin(), "/status");
     assert_eq!(status.status, 200);
-    assert!(status.json().is_object());
+    let status = status.json();
+    let kernel = Kernel::best().name();
+    for judge in [&status["total"]["scanner"], &status["shards"][0]["scanner"]] {
+        assert_eq!((&judge["name"], &judge["kernel"]), (&value!("fast"), &value!(kernel)), "{status}");
+    }
+    assert_eq!(status["config"]["scanner"], format!("fast ({kernel})"));
     assert_eq!(get(server.admin(), "/nowhere").status, 404);
 }
 

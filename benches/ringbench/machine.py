@@ -179,3 +179,9 @@ def environment(a):
         "seed": a.seed, "payload_sha256": {os.path.basename(p): sha256(p) for p in (a.lines, a.spoiled)},
         "before": pressures(),
     }
+
+
+def vector_units():
+    """The best that this processor has of what the scanner's kernels use: `avx512`, `avx2` or None."""
+    flags = (first(r"flags\s*:\s*(.*)", text("/proc/cpuinfo")) or "").split()
+    return "avx512" if "avx512_vbmi2" in flags else "avx2" if "avx2" in flags else None

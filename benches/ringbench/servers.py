@@ -93,12 +93,13 @@ class Arm:
         return shlex.join([os.path.basename(self.argv[0]), *self.argv[1:]])
 
 
-def ringmill(a, sink="null", ack="accepted", name="ringmill", driver=None):
+def ringmill(a, sink="null", ack="accepted", name="ringmill", driver=None, scanner=None):
     if a.server_cmd:
         return Arm(name, shlex.split(a.server_cmd), "{port}" not in a.server_cmd, a.path)
     argv = [a.bin, "serve", "--listen", "127.0.0.1:0", "--admin", "none", "--cores", a.server_cpus, "--sink",
             "null" if sink == "null" else "segments:{data}/events", "--ack", ack]
-    return Arm(name, argv + (["--driver", driver or a.driver] if driver or a.driver else []), True, "/v1/events")
+    argv += ["--driver", driver or a.driver] if driver or a.driver else []
+    return Arm(name, argv + (["--scanner", scanner] if scanner else []), True, "/v1/events")
 
 
 def others(a, sink="null", ack="accepted"):

@@ -1,4 +1,5 @@
 """What is measured, against what, and which ratio it is held to."""
+from .machine import vector_units
 from .servers import name_of, others, ringmill, yardstick
 
 NDJSON, JSON = "application/x-ndjson", "application/json"
@@ -39,6 +40,27 @@ def batch_durable(a):
         "arms": [ringmill(a, name="ringmill null"), ringmill(a, "segments", "durable", "ringmill durable"),
                  *yardstick("proto", "--bs=16384", label="s_proto null"),
                  *yardstick("proto", "--bs=16384", "--durable={data}/proto", label="s_proto durable")]})]
+
+
+def scan_arms(a, sink, ack, *args):
+    """The prototype with the same vector units, and ringmill with each of its scanners."""
+    proto = yardstick("proto", "--bs=16384", "--scan=" + ("avx512" if vector_units() == "avx512" else "avx2"), *args, label="s_proto scan")
+    return proto, [*proto, ringmill(a, sink, ack, "ringmill fast", scanner="fast"),
+                   ringmill(a, sink, ack, "ringmill exact", scanner="exact"),
+                   ringmill(a, sink, ack, "ringmill simd-json", scanner="simd-json")]
+
+
+def scan(a):
+    """The data path with each scanner, set against the prototype's scanner."""
+    rows = []
+    for sink, ack, bound, args in (("null", "accepted", 1.0, ()), ("segments", "durable", 1.2, ("--durable={data}/proto",))):
+        proto, arms = scan_arms(a, sink, ack, *args)
+        rows.append(("bodies of 100 events, %s" % ("null" if sink == "null" else "segments, durable"), {
+            "load": {"per": 100, "ctype": NDJSON, "conns": 64}, "ref": proto[0].name if proto else "ringmill exact",
+            "limits": [("ringmill fast", p.name, "events", ">=", bound) for p in proto]
+            + [("ringmill fast", "ringmill exact", "events", ">=", 1.0), ("ringmill fast", "ringmill simd-json", "events", ">=", 1.0)],
+            "arms": arms}))
+    return rows
 
 
 def open_null(a):
@@ -91,7 +113,7 @@ def smoke(a):
 
 
 # Suites of rounds; `pairs`, `rss`, `chaos` and `generators` have a shape of their own.
-ROUNDS = {"smoke": smoke, "single": single, "pipelined": pipelined, "batch": batch, "batch-durable": batch_durable,
+ROUNDS = {"smoke": smoke, "single": single, "pipelined": pipelined, "batch": batch, "batch-durable": batch_durable, "scan": scan,
           "open-null": open_null, "open-durable": open_durable, "writeup": writeup}
 NAMES = [*ROUNDS, "pairs", "rss", "chaos", "generators"]
 # `lg` is what the bounds above were set with; the write-ups are retold with our own tool.

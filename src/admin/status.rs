@@ -38,6 +38,7 @@ struct Figures {
     requests: BTreeMap<String, u64>,
     gauges: BTreeMap<&'static str, u64>,
     books: Books,
+    scanner: Scanner,
     /// Of the Kafka sink, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<BTreeMap<&'static str, u64>>,
@@ -69,6 +70,16 @@ struct Spill {
     waiting_bytes: u64,
     /// When the oldest waiting event came.
     oldest_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Scanner {
+    /// `fast`, `exact` or `simd-json`.
+    name: &'static str,
+    /// Its vector units, where it has a choice of them.
+    kernel: Option<&'static str>,
+    /// Events that these did not vouch for, so that they were judged byte by byte.
+    second_looks: u64,
 }
 
 #[derive(Serialize)]
@@ -140,6 +151,11 @@ impl Figures {
             requests: metrics.counters.requests.each().map(|(c, count)| (code(c), count)).collect(),
             gauges: metrics.gauges.each().map(|(name, _, value)| (stem(name), value)).into(),
             books: Books { received: books.received, accounted: books.accounted, balanced: books.balanced() },
+            scanner: Scanner {
+                name: metrics.scanner.name,
+                kernel: metrics.scanner.kernel,
+                second_looks: metrics.scanner.second_looks,
+            },
             kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
             http: metrics.http.used.then(|| metrics.http.each().collect()),
             spill: metrics.spill.used.then(|| spill(&metrics.spill)),

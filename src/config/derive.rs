@@ -55,11 +55,7 @@ impl Plan {
         let drain_timeout =
             read.time("drain_timeout_s", Duration::from_secs(30), Duration::ZERO..=Duration::from_secs(30));
         let dry_run = read.switch("dry_run");
-        let links = kafka.as_ref().map_or(0, |kafka| links_max(kafka.brokers_max.into()))
-            + http.as_ref().map_or(0, |http| peers_max(http.connections) as u64);
-        // The replayer is a shard without connections, with links of its own.
-        let replays = if spill.is_some() { (FILES_PER_SHARD + links).div_ceil(shards) } else { 0 };
-        let beside = edges.listeners() + links + replays;
+        let beside = files_beside(&edges, kafka.as_ref(), http.as_ref(), spill.is_some(), shards);
         let connections_max = connections(&mut read, machine, shards, beside, &mut warnings);
         let mut sizes = sizes(&mut read, shards, connections_max);
         sizes.kafka = kafka.as_ref().map(KafkaSizes::of);
@@ -114,6 +110,21 @@ impl Plan {
             warnings,
         })
     }
+}
+
+/// Descriptors that the server wants beside those of its connections: its listeners, the links of its sink, and
+/// what the replayer has, which is a shard without connections, with links of its own.
+fn files_beside(
+    edges: &Edges,
+    kafka: Option<&kafka::KafkaPlan>,
+    http: Option<&http::HttpPlan>,
+    spills: bool,
+    shards: u64,
+) -> u64 {
+    let links = kafka.map_or(0, |kafka| links_max(kafka.brokers_max.into()))
+        + http.map_or(0, |http| peers_max(http.connections) as u64);
+    let replays = if spills { (FILES_PER_SHARD + links).div_ceil(shards) } else { 0 };
+    edges.listeners() + links + replays
 }
 
 /// Where the server can be reached.
@@ -290,7 +301,7 @@ fn scanner(read: &mut Reader) -> Validator {
         let best = Kernel::best().name();
         read.refuse("simd", format!("this processor has no {}; its best is {best}", kernel.name()));
     }
-    match read.choice("scanner", "exact", &["exact", "fast", "simd-json"]).as_str() {
+    match read.choice("scanner", "fast", &["fast", "exact", "simd-json"]).as_str() {
         "fast" => Validator::Fast(kernel.unwrap_or_else(Kernel::best)),
         "exact" => Validator::Exact,
         _ => Validator::SimdJson,

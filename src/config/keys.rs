@@ -64,8 +64,9 @@ pub const KEYS: &[Key] = &[
         "scanner",
         Kind::Text,
         "NAME",
-        "exact",
-        "Who validates JSON: `exact` (byte by byte), `fast` (whole windows at once) or `simd-json`",
+        "fast",
+        "Who validates JSON: `fast` (whole windows at once), `exact` (byte by byte) or `simd-json`; \
+         `json.engine` in the file says the same",
     ),
     key(
         "simd",
@@ -375,3 +376,6 @@ pub const KEYS: &[Key] = &[
         "Name that the target's certificate must have",
     ),
 ];
+
+/// Other names of settings in the file, and what they are called everywhere else.
+pub const ALIASES: &[(&str, &str)] = &[("json.engine", "scanner")];

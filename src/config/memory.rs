@@ -5,7 +5,8 @@ use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
-use crate::core::json::{FastScanner, MAX_EVENT_BYTES, SimdScanner, schema::CHECK_BYTES};
+use crate::core::engine::logs_bytes;
+use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner, schema::CHECK_BYTES};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
@@ -245,8 +246,13 @@ impl Sizes {
             per_shard.push(term("schemas", self.schemas, CHECK_BYTES as u64, why));
         }
         match self.scanner {
+            Validator::Fast(Kernel::Scalar) => {
+                per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
+            }
             Validator::Fast(_) => {
                 per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
+                let logs = logs_bytes(self.connections_max as usize) as u64;
+                per_shard.push(term("verdict logs", 1, logs, "verdicts on bodies not whole yet"));
             }
             Validator::Exact => {}
             Validator::SimdJson => {

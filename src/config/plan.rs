@@ -255,6 +255,7 @@ impl fmt::Display for Plan {
         row("sink", self.sink.to_string())?;
         row("ack", self.ack.as_str().into())?;
         row("driver", format!("{} ({})", self.driver, self.driver_why))?;
+        row("scanner", self.scanner.to_string())?;
         row("idle cores", if self.poll { "polled" } else { "sleep" }.into())?;
         for (index, shard) in self.cores.shards.iter().enumerate() {
             let node = shard.node.map_or("-".into(), |node| node.to_string());
@@ -332,4 +333,14 @@ pub enum Validator {
     Exact,
     /// simd-json, and the exact pass for what it refuses.
     SimdJson,
+}
+
+impl fmt::Display for Validator {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Validator::Fast(kernel) => write!(out, "fast ({})", kernel.name()),
+            Validator::Exact => out.write_str("exact"),
+            Validator::SimdJson => out.write_str("simd-json"),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`KEYS`] is the one list from which flags, environment variables and the file's keys come, so that
 //! they cannot drift apart. Nothing here knows what a value means beyond its kind.
-pub use super::keys::KEYS;
+pub use super::keys::{ALIASES, KEYS};
 use super::{
     ConfigError, Origin,
     schema::{self, Written},
@@ -56,6 +56,19 @@ impl Key {
     /// The key of that name.
     pub fn find(name: &str) -> Option<&'static Key> {
         KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// The key that the file calls so: by its name or by another one.
+    fn in_file(name: &str) -> Option<&'static Key> {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+        // A file cannot name another file.
+        Key::find(alias.map_or(name, |(_, name)| name)).filter(|key| key.name != "config")
+    }
+
+    /// Whether the file has keys in a table of that name.
+    fn in_table(table: &str) -> bool {
+        let mut names = KEYS.iter().map(|key| key.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
+        names.any(|name| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('.')))
     }
 }
 
@@ -133,8 +146,7 @@ impl TomlReader<'_> {
                 self.raw.schemas.extend(found);
                 continue;
             }
-            // A file cannot name another file.
-            let key = Key::find(&full).filter(|key| key.name != "config");
+            let key = Key::in_file(&full);
             match (key, value.get_ref()) {
                 (Some(key), found) => {
                     let written = self.text.get(value.span()).unwrap_or_default();
@@ -154,9 +166,7 @@ impl TomlReader<'_> {
                         }
                     }
                 }
-                (None, DeValue::Table(inner))
-                    if KEYS.iter().any(|key| key.name.starts_with(&format!("{full}."))) =>
-                {
+                (None, DeValue::Table(inner)) if Key::in_table(&full) => {
                     self.table(&format!("{full}."), inner);
                 }
                 (None, _) => {
@@ -281,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn the_file_may_call_a_setting_by_another_name() {
+        for text in
+            ["json.engine = \"simd-json\"", "[json]\nengine = \"simd-json\"", "scanner = \"simd-json\""]
+        {
+            assert_eq!(Raw::from_toml(text, "a").unwrap().text("scanner"), Some("simd-json"), "{text}");
+        }
+        for (alias, name) in ALIASES {
+            assert!(Key::find(alias).is_none() && Key::find(name).is_some(), "{alias}");
+        }
+    }
+
+    #[test]
     fn toml_is_refused_with_lines() {
         for (text, errors) in [
             ("lisen = \"a\"", vec!["a.toml line 1: unknown key `lisen`; did you mean `listen`?"]),
@@ -327,6 +349,13 @@ mod tests {
             (
                 "listen-lines = \"a\"\nlisten_lines = \"b\"",
                 vec!["listen_lines = \"b\" (a.toml line 2): given twice"],
+            ),
+            (
+                "scanner = \"fast\"\n[json]\nengine = \"exact\"\nspeed = 1",
+                vec![
+                    "scanner = \"exact\" (a.toml line 3): given twice",
+                    "a.toml line 4: unknown key `json.speed`; `ringmill serve --help` lists the keys",
+                ],
             ),
         ] {
             let got: Vec<_> =

@@ -1,6 +1,6 @@
 //! The scanner: windows of a body through a kernel, what they found as verdicts.
 use crate::fields::{Fields, Found, Window};
-use crate::frame::{self, Each, Frame, Way, WithFields, limits, trim};
+use crate::frame::{self, Each, Frame, Way, WithFields, trim};
 use crate::grammar::Grammar;
 use crate::kernel::{self, WindowFn};
 use crate::window::{AHEAD_BYTES, BLOCKS, Carry, Job, Scratch};
@@ -13,6 +13,9 @@ const TAIL_BYTES: usize = 64 + 63;
 
 /// Bytes before the tail's that go along: a character or number may have begun there.
 const LEAD_BYTES: usize = 64;
+
+/// Fewest bytes of a body that is not whole that are looked at: two blocks, the second only to look ahead into.
+const PIECE_BYTES_MIN: usize = 128;
 
 /// Judges bodies. One per core: it is some 40 KiB of scratch, made once and reused; it never allocates.
 ///
@@ -81,52 +84,83 @@ impl Scanner {
 
     #[inline(always)]
     fn scan_each<E: Each>(&mut self, body: &[u8], format: Format, each: E) {
-        match self.window {
+        match self.fast(E::FIELDS) {
             None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, each),
-            Some(window) => {
-                let mut fast = Fast {
-                    window,
-                    tail: &mut self.tail,
-                    scratch: &mut self.scratch,
-                    second_looks: &mut self.second_looks,
-                    fields: E::FIELDS,
-                    one_window: false,
-                };
-                frame::scan(&mut fast, body, format, each);
-            }
+            Some(mut fast) => frame::scan(&mut fast, body, format, each),
         }
+    }
+
+    /// What a kernel works with; none for the scalar one.
+    #[inline(always)]
+    pub(crate) fn fast(&mut self, fields: bool) -> Option<Fast<'_>> {
+        Some(Fast {
+            window: self.window?,
+            tail: &mut self.tail,
+            scratch: &mut self.scratch,
+            second_looks: &mut self.second_looks,
+            fields,
+            one_window: false,
+        })
     }
 }
 
-struct Fast<'s> {
+pub(crate) struct Fast<'s> {
     window: WindowFn,
     tail: &'s mut [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
-    scratch: &'s mut Scratch,
-    second_looks: &'s mut u64,
+    pub scratch: &'s mut Scratch,
+    pub second_looks: &'s mut u64,
+    /// Windows are asked for names.
     fields: bool,
     /// The last event that was vouched for alone lies in one window.
     one_window: bool,
 }
 
 /// How a run of windows goes through a body.
-struct Run {
+#[derive(Clone, Copy)]
+pub(crate) struct Run {
     /// The next byte to be looked at; of the window before, the first.
-    at: usize,
+    pub at: usize,
     carry: Carry,
+    /// Which bytes of the block before belong to numbers and words.
+    prims: u64,
     lines: bool,
-    /// The window before was the last.
-    ended: bool,
+    /// The body has more bytes than are here: only whole blocks are looked at, and one is left to look ahead
+    /// into.
+    pub more: bool,
 }
 
 impl Run {
-    fn new(at: usize, lines: bool, grammar: Grammar) -> Run {
-        Run { at, carry: Carry { grammar, ..Carry::default() }, lines, ended: false }
+    pub fn new(at: usize, lines: bool, grammar: Grammar) -> Run {
+        Run { at, carry: Carry { grammar, ..Carry::default() }, prims: 0, lines, more: false }
+    }
+
+    /// Whether a body of so many bytes has another window.
+    #[inline(always)]
+    pub fn goes_on(&self, len: usize) -> bool {
+        self.at < len && !(self.more && len - self.at < PIECE_BYTES_MIN)
+    }
+}
+
+/// The event that has begun and not ended yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    /// Its first byte.
+    pub start: usize,
+    /// Something in it is odd.
+    pub odd: bool,
+    /// There may be raw line breaks in it.
+    pub breaks: bool,
+}
+
+impl Open {
+    pub fn at(start: usize) -> Open {
+        Open { start, odd: false, breaks: false }
     }
 }
 
 impl Fast<'_> {
     /// Looks at the next window of `body`; what was found is in the scratch. Returns where it began.
-    fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
+    pub fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
         let from = run.at;
         let left = body.len() - from;
         let mut job = Job {
@@ -138,7 +172,7 @@ impl Fast<'_> {
             lines: run.lines,
             fields: self.fields,
         };
-        if job.blocks > BLOCKS {
+        if job.blocks > BLOCKS || run.more {
             // At least one block more is left: the kernel may look ahead into it.
             job.blocks = (left / 64 - 1).min(BLOCKS);
             job.direct = job.blocks + 1;
@@ -152,11 +186,13 @@ impl Fast<'_> {
             self.tail[end] = b'\n';
             job.copy = self.tail.as_ptr().wrapping_add(LEAD_BYTES).wrapping_sub(copied);
         }
+        // Other bodies may have been looked at since.
+        self.scratch.prims[0] = run.prims;
         // SAFETY: `Scanner::new` made sure of the processor. The body holds `direct` blocks; the copy what
         // is behind them, the last of them and what is before it, and `AHEAD_BYTES` of blanks, as filled above.
         unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
         run.at = from + self.scratch.done;
-        run.ended = run.at >= body.len();
+        run.prims = self.scratch.prims[0];
         if run.at < body.len() && self.scratch.done != 64 * job.blocks {
             // The text starts anew behind a line feed in a string.
             run.carry = Carry::default();
@@ -181,7 +217,7 @@ impl Way for Fast<'_> {
                 self.one_window = whole && from == 0;
                 return whole;
             }
-            if run.ended {
+            if run.at >= event.len() {
                 return false;
             }
         }
@@ -192,12 +228,24 @@ impl Way for Fast<'_> {
     }
 
     fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+        self.go_lines(frame, &mut Run::new(at, true, Grammar::LINE), &mut Open::at(at));
+    }
+
+    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
+        if let Some(at) = frame.first_element(whole.start, whole.end) {
+            self.go_array(frame, at, whole.end);
+        }
+    }
+}
+
+impl Fast<'_> {
+    /// Judges the lines whose ends are here.
+    #[inline(always)]
+    pub fn go_lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, run: &mut Run, open: &mut Open) {
         let body = frame.body;
-        let mut run = Run::new(at, true, Grammar::LINE);
-        // Of the line that is open: where it began, whether anything odd or a line break was seen in it.
-        let (mut start, mut odd, mut breaks) = (at, false, false);
-        while run.at < body.len() {
-            let from = self.next_window(&mut run, body);
+        let Open { mut start, mut odd, mut breaks } = *open;
+        while run.goes_on(body.len()) {
+            let from = self.next_window(run, body);
             let scratch = &mut *self.scratch;
             let clean = !scratch.is_odd();
             breaks |= scratch.breaks;
@@ -232,49 +280,6 @@ impl Way for Fast<'_> {
             odd |= !clean && start < run.at && scratch.is_suspect(start.max(from) - from, last);
             breaks = start < run.at && (scratch.breaks || breaks && start < from);
         }
-    }
-
-    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
-        let body = &frame.body[..whole.end];
-        let Some(mut at) = frame.first_element(whole.start, whole.end) else { return };
-        let mut run = Run::new(at, false, Grammar::ELEMENT);
-        // Of what was seen before this window and is not judged yet, as in `lines`.
-        let (mut odd_before, mut breaks) = (false, false);
-        while !run.ended {
-            let from = self.next_window(&mut run, body);
-            let clean = !self.scratch.is_odd();
-            breaks |= self.scratch.breaks;
-            for i in 0..self.scratch.ends_len {
-                let last = from + usize::from(self.scratch.ends[i]);
-                // An element that is no object has no end of its own here: it is gone past to the next.
-                while last >= at {
-                    let odd = odd_before && at < from
-                        || !clean && self.scratch.is_suspect(at.max(from) - from, last - from);
-                    let end = if body[at] != b'{' || odd || limits(&(at..last + 1)).is_some() {
-                        *self.second_looks += 1;
-                        let Some(end) = frame.element(at, whole.end) else { return };
-                        end
-                    } else {
-                        let event = &body[at..last + 1];
-                        let breaks = breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
-                        let window = Window { scratch: self.scratch, from };
-                        frame.good(at..last + 1, breaks, Some(window));
-                        last + 1
-                    };
-                    let Some(next) = frame.next_element(end, whole.end) else { return };
-                    at = next;
-                }
-            }
-            let open = at < run.at;
-            let begun = at.max(from) - from;
-            odd_before = open
-                && (odd_before && at < from || !clean && self.scratch.is_suspect(begun, run.at - from - 1));
-            breaks = open && (self.scratch.breaks || breaks && at < from);
-        }
-        // No bracket ends what is left: it is no object, or broken.
-        while let Some(end) = frame.element(at, whole.end) {
-            let Some(next) = frame.next_element(end, whole.end) else { return };
-            at = next;
-        }
+        *open = Open { start, odd, breaks };
     }
 }

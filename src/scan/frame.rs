@@ -69,16 +69,20 @@ impl<F: FnMut(Verdict, &Found)> Each for WithFields<'_, F> {
 /// A body and where its verdicts go.
 pub(crate) struct Frame<'a, E> {
     pub body: &'a [u8],
-    each: E,
+    pub each: E,
 }
 
 /// Calls `each` once for each event of `body`.
 pub(crate) fn scan(way: &mut impl Way, body: &[u8], format: Format, each: impl Each) {
-    let mut frame = Frame { body, each };
+    go(way, &mut Frame { body, each }, format);
+}
+
+/// Tells of each event of the frame's body.
+pub(crate) fn go<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>, format: Format) {
     match format {
-        Format::Json => json(way, &mut frame),
-        Format::Lines => way.lines(&mut frame, 0),
-        Format::Sniff => sniff(way, &mut frame),
+        Format::Json => json(way, frame),
+        Format::Lines => way.lines(frame, 0),
+        Format::Sniff => sniff(way, frame),
     }
 }
 
@@ -120,7 +124,7 @@ fn sniff<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
 
 impl<E: Each> Frame<'_, E> {
     /// What is wrong with `span`, trimmed of white space, as one event.
-    fn judge(&mut self, way: &mut impl Way, span: &Range<usize>) -> Option<Flaw> {
+    pub fn judge(&mut self, way: &mut impl Way, span: &Range<usize>) -> Option<Flaw> {
         let flaw = limits(span);
         if flaw.is_some() || self.body[span.start] == b'{' && way.vouches(&self.body[span.clone()]) {
             return flaw;
@@ -148,10 +152,15 @@ impl<E: Each> Frame<'_, E> {
             self.tell(at..limit, Some(flaw));
             return None;
         }
-        let span = at..value.end;
-        let flaw = limits(&span).or(exact::wrong_start(bytes, at)).or(value.flaw);
-        self.tell(span, flaw);
+        self.tell_element(at, value);
         Some(value.end)
+    }
+
+    /// The verdict on a value at `at` that is not broken.
+    pub fn tell_element(&mut self, at: usize, value: exact::Value) {
+        let span = at..value.end;
+        let flaw = limits(&span).or(exact::wrong_start(self.body, at)).or(value.flaw);
+        self.tell(span, flaw);
     }
 
     /// Where the next element begins behind one that ended at `end`; `None` when the array, which ends before

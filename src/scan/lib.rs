@@ -3,7 +3,7 @@
 //! An event is a JSON object (RFC 8259, UTF-8) of at most [`MAX_EVENT_BYTES`], nested at most [`MAX_DEPTH`]
 //! deep. Nothing is converted, so numbers have any size and keys may repeat.
 //!
-//! Two judges share the work. [`exact`] decides: it says what is wrong and where, byte by byte, and its code is
+//! Two judges share the work. `exact` decides: it says what is wrong and where, byte by byte, and its code is
 //! the readable definition of the language. The **kernels** only vouch: in windows of some kilobytes they turn
 //! bytes into bit masks and tokens, and check grammar, numbers, escapes and UTF-8 of all events at once. A
 //! block of 64 bytes in which they find anything odd is a *suspect*, and the events that touch it go to the
@@ -17,9 +17,10 @@
 //!                    └──────────────────▶ closer checks ──────────────┘        (exact judge)
 //! ```
 //!
-//! It is no parser: it builds nothing, allocates nothing and changes nothing. Enter at [`Scanner::scan`].
+//! It is no parser: it builds nothing, allocates nothing and changes nothing. Enter at [`Scanner::scan`], or
+//! at [`Scanner::advance`] with a body that arrives in pieces.
 //!
-//! `unsafe` stands in the kernels and in the code that they run through ([`window`]); nothing of it can be
+//! `unsafe` stands in the kernels and in the code that they run through (`window`); nothing of it can be
 //! reached but through [`Scanner`], which chooses only kernels that the processor has.
 #![no_std]
 
@@ -29,6 +30,7 @@ extern crate std;
 use core::ops::Range;
 
 mod checks;
+mod chunked;
 pub(crate) mod exact;
 mod fast;
 pub mod fields;
@@ -38,6 +40,7 @@ mod kernel;
 mod kind;
 mod window;
 
+pub use chunked::Progress;
 pub use fast::Scanner;
 pub use fields::{Fields, Found, Slot, Unescaped};
 pub use kernel::Kernel;

@@ -1,8 +1,9 @@
 //! What a shard needs of connections that its sink makes, whoever is on the other side.
-use super::Core;
 use super::driver::peer::{PeerId, PeerSend};
+use super::driver::{Message, Sender};
+use super::{Core, Shard};
 use crate::log;
-use crate::sink::kafka::resolve::Solution;
+use crate::sink::kafka::resolve::{Helpers, Solution, Task};
 use std::net::SocketAddr;
 
 /// The connections of one shard's sink; the calls are the driver's about peers (see [`super::driver::Logic`]), each
@@ -34,6 +35,36 @@ pub(super) trait Edge {
     fn peer_released(&mut self, core: &mut Core, peer: PeerId);
 }
 
+/// What connections ask for beyond the shard's loop: helpers that may block, and the log.
+pub(super) struct Errands {
+    helpers: Helpers,
+    /// To the shard itself, for what the helpers find out.
+    mail: Sender<Shard>,
+    complaints: Complaints,
+}
+
+impl Errands {
+    /// For the sink of that name in the log, in the shard that `mail` leads to.
+    pub(super) fn new(of: &'static str, helpers: Helpers, mail: Sender<Shard>) -> Errands {
+        Errands { helpers, mail, complaints: Complaints::new(of) }
+    }
+
+    /// Has a helper solve it; the shard hears of it by [`Edge::solved`] with this `id`.
+    pub(super) fn ask(&self, id: u32, task: Task) {
+        let mail = self.mail.clone();
+        self.helpers.ask(task, move |solution| {
+            let solved = move |shard: &mut Shard| shard.solved(id, solution);
+            // A shard that has ended waits for nothing.
+            let _ = mail.send(Message::Ask(Box::new(solved)));
+        });
+    }
+
+    /// Logs a failure, unless that was done lately.
+    pub(super) fn log(&mut self, now_ns: u64, failure: String) {
+        self.complaints.log(now_ns, failure);
+    }
+}
+
 /// A failure that was logged is not logged again for so long, so that a target that is down costs two lines a
 /// minute and not one for each attempt.
 const SAME_FAILURE_NS: u64 = 30_000_000_000;
@@ -41,20 +72,18 @@ const SAME_FAILURE_NS: u64 = 30_000_000_000;
 const FAILURES_KNOWN: usize = 16;
 
 /// Failures on their way to the log, each seldom: those that begin alike, up to the first `: `, are one.
-pub(super) struct Complaints {
+struct Complaints {
     of: &'static str,
     /// What was logged, and when.
     told: Vec<(String, u64)>,
 }
 
 impl Complaints {
-    /// About that sink.
-    pub(super) fn new(of: &'static str) -> Complaints {
+    fn new(of: &'static str) -> Complaints {
         Complaints { of, told: Vec::with_capacity(FAILURES_KNOWN) }
     }
 
-    /// Logs it, unless that was done lately.
-    pub(super) fn log(&mut self, now_ns: u64, failure: String) {
+    fn log(&mut self, now_ns: u64, failure: String) {
         self.told.retain(|(_, at_ns)| now_ns.saturating_sub(*at_ns) < SAME_FAILURE_NS);
         let alike = |text: &str| text.split(": ").next() == failure.split(": ").next();
         if self.told.iter().any(|(text, _)| alike(text)) {

@@ -2,9 +2,9 @@
 //!
 //! It passes on and decides nothing. What it sees to: that commands are taken whenever the sink may have some, that a
 //! commit stays where it is while the kernel may read it, and that outcomes are taken at once.
+use super::driver::Sender;
 use super::driver::peer::{PeerId, PeerSend};
-use super::driver::{Message, Sender};
-use super::edge::{Complaints, Edge};
+use super::edge::{Edge, Errands};
 use super::{Core, Shard};
 use crate::config::http::{Address, HttpPlan};
 use crate::core::engine::Courier;
@@ -88,24 +88,16 @@ impl Setup {
             coding: self.plan.coding,
         };
         let links = Links::new(settings, sink, self.arena_bytes)?;
-        Ok(HttpEdge {
-            links,
-            helpers: self.helpers,
-            mail,
-            pinned: false,
-            complaints: Complaints::new("http"),
-        })
+        Ok(HttpEdge { links, errands: Errands::new("http", self.helpers, mail), pinned: false })
     }
 }
 
 /// See the module.
 pub struct HttpEdge {
     links: Links,
-    helpers: Helpers,
-    mail: Sender<Shard>,
+    errands: Errands,
     /// The commit in flight is held for the kernel.
     pinned: bool,
-    complaints: Complaints,
 }
 
 impl HttpEdge {
@@ -131,15 +123,10 @@ impl HttpEdge {
         }
         core.poll_upstream();
         while let Some((id, task)) = self.links.next_task() {
-            let mail = self.mail.clone();
-            self.helpers.ask(task, move |solution| {
-                let solved = move |shard: &mut Shard| shard.solved(id, solution);
-                // A shard that has ended waits for nothing.
-                let _ = mail.send(Message::Ask(Box::new(solved)));
-            });
+            self.errands.ask(id, task);
         }
         while let Some(failure) = self.links.next_failure() {
-            self.complaints.log(MonotonicClock.now_ns(), failure);
+            self.errands.log(MonotonicClock.now_ns(), failure);
         }
     }
 }

@@ -8,9 +8,9 @@
 //!
 //! It passes on and decides nothing. What it sees to: that commands are taken whenever the producer may have some,
 //! that a commit stays where it is while the kernel may read it, and that outcomes are taken at once.
+use super::driver::Sender;
 use super::driver::peer::{PeerId, PeerSend};
-use super::driver::{Message, Sender};
-use super::edge::Complaints;
+use super::edge::Errands;
 use super::{Core, Shard};
 use crate::config::kafka::{Address, KafkaPlan};
 use crate::core::engine::Upstream;
@@ -123,10 +123,8 @@ impl Setup {
         };
         Edge {
             links: Links::new(settings, brokers_max),
-            helpers: self.helpers,
-            mail,
+            errands: Errands::new("kafka", self.helpers, mail),
             pinned: false,
-            complaints: Complaints::new("kafka"),
         }
     }
 }
@@ -147,11 +145,9 @@ fn compress(codec: Codec) -> Result<Option<Box<dyn Compress>>, &'static str> {
 /// See the module.
 pub struct Edge {
     links: Links,
-    helpers: Helpers,
-    mail: Sender<Shard>,
+    errands: Errands,
     /// The commit in flight is held for the kernel.
     pinned: bool,
-    complaints: Complaints,
 }
 
 impl Batches for Core {
@@ -185,15 +181,10 @@ impl Edge {
         }
         core.poll_upstream();
         while let Some((id, task)) = self.links.next_task() {
-            let mail = self.mail.clone();
-            self.helpers.ask(task, move |solution| {
-                let solved = move |shard: &mut Shard| shard.solved(id.0, solution);
-                // A shard that has ended waits for nothing.
-                let _ = mail.send(Message::Ask(Box::new(solved)));
-            });
+            self.errands.ask(id.0, task);
         }
         while let Some(failure) = self.links.next_failure() {
-            self.complaints.log(now_ns, failure);
+            self.errands.log(now_ns, failure);
         }
     }
 }

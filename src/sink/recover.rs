@@ -148,87 +148,121 @@ impl std::error::Error for RecoverError {
 /// # Errors
 /// Refuses foreign files before any change; see [`RecoverError`]. May be repeated after any error.
 pub fn recover<V: Volume>(volume: &V, shard: u32) -> Result<(Resume, Report), RecoverError> {
-    let found = Found::list(volume)?;
+    let mut found = Found::list(volume)?;
     let mut plan = Plan::default();
-    let mut foreign = found.foreign;
-
-    // From the newest back, until two segments hold commits.
-    let mut walked = Vec::new();
-    let mut holding = 0;
-    for &number in found.segments.keys().rev() {
-        let name = Name { kind: FileKind::Segment, number, temporary: false }.text();
-        let file = volume.open(&name).map_err(|e| io_error(volume, "open", &name, e))?;
-        let reading = |e| io_error(volume, "read", &name, e);
-        let mut start = [0; HEADER_BYTES];
-        let got = read_full_at(&file, 0, &mut start).map_err(reading)?;
-        if let Some(why) = foreign_beginning(&start[..got], shard) {
-            foreign.push(format!("{}: {why}", volume.display(&name)));
-        } else if holding == 2 {
-            plan.report.segments += 1;
-        } else {
-            let front = Header::parse(&start[..got]).ok();
-            let mut walker = Walker::new(Reader(&file), shard, None, None, Depth::Full);
-            let first = walker.step().map_err(reading)?;
-            holding += usize::from(matches!(first, Some(Step::Commit(_) | Step::Damage(_))));
-            walked.push((name, file, front));
-        }
+    let newest = plan.newest(volume, shard, &mut found)?;
+    let chain = plan.walk_all(volume, shard, newest)?;
+    if !found.foreign.is_empty() {
+        let count = found.foreign.len();
+        found.foreign.truncate(FOREIGN_NAMED_MAX);
+        return Err(RecoverError::Foreign { files: found.foreign, count });
     }
-    // Forward again, each from where the one before ended. The oldest of all is begun by its own header, or,
-    // when that is torn, is the shard's first: retention never takes the last segment that holds commits.
-    let mut chain = match walked.last() {
-        Some((_, _, None)) => Some(START),
-        _ => None,
-    };
-    let fronts: Vec<Option<Header>> = walked.iter().map(|(_, _, front)| *front).collect();
-    for (index, (name, file, _)) in walked.into_iter().enumerate().rev() {
-        let next = fronts[..index].iter().rev().copied().flatten().next();
-        let walker = Walker::new(Reader(&file), shard, chain, next, Depth::Full);
-        chain = plan.walk(volume, name, walker)?;
-    }
-    if !foreign.is_empty() {
-        let count = foreign.len();
-        foreign.truncate(FOREIGN_NAMED_MAX);
-        return Err(RecoverError::Foreign { files: foreign, count });
-    }
-    for (&number, &bytes) in &found.quarantines {
-        let name = Name { kind: FileKind::Quarantine, number, temporary: false }.text();
-        let file = volume.open(&name).map_err(|e| io_error(volume, "open", &name, e))?;
-        let used = quarantine_used(&file, bytes).map_err(|e| io_error(volume, "read", &name, e))?;
-        match used {
-            0 => plan.remove.push(name),
-            used if used < bytes => plan.cut.push((name, used)),
-            _ => {}
-        }
-    }
+    plan.look_at_quarantines(volume, &found)?;
     plan.remove.extend(found.temporary);
-
-    for (name, used) in &plan.cut {
-        let cut = |e| io_error(volume, "cut", name, e);
-        let file = volume.open(name).map_err(cut)?;
-        if file.len().map_err(cut)? > *used {
-            file.truncate(*used).map_err(cut)?;
-        }
-        if let Some((_, range)) = plan.rewrite.as_ref().filter(|(last, _)| last == name) {
-            rewrite(&file, range).map_err(|e| io_error(volume, "write again the last commit of", name, e))?;
-        }
-        file.sync().map_err(|e| io_error(volume, "sync", name, e))?;
-    }
-    for name in &plan.remove {
-        volume.remove(name).map_err(|e| io_error(volume, "remove", name, e))?;
-    }
-    plan.report.removed = plan.remove.len() as u64;
-    // Also when nothing was removed: the last run may have died before it synced a name.
-    volume.sync_dir().map_err(|e| io_error(volume, "sync", "", e))?;
-
-    let end = chain.unwrap_or(START);
+    plan.carry_out(volume)?;
     let resume = Resume {
         next_segment: found.last_segment + 1,
-        next_seq: end.seq,
-        next_commit: end.commit + 1,
-        prev: end.prev,
+        next_seq: chain.seq,
+        next_commit: chain.commit + 1,
+        prev: chain.prev,
         next_quarantine: found.last_quarantine + 1,
     };
     Ok((resume, plan.report))
+}
+
+/// A segment that is to be walked: its name, the file, and the header that it begins with, if that is sound.
+type Begun<F> = (String, F, Option<Header>);
+
+impl Plan {
+    /// The segments from the newest back until two hold commits, newest first. Counts the older ones, and notes
+    /// what is foreign.
+    fn newest<V: Volume>(
+        &mut self,
+        volume: &V,
+        shard: u32,
+        found: &mut Found,
+    ) -> Result<Vec<Begun<V::File>>, RecoverError> {
+        let mut newest = Vec::new();
+        let mut holding = 0;
+        for &number in found.segments.keys().rev() {
+            let name = Name { kind: FileKind::Segment, number, temporary: false }.text();
+            let file = volume.open(&name).map_err(|e| io_error(volume, "open", &name, e))?;
+            let reading = |e| io_error(volume, "read", &name, e);
+            let mut start = [0; HEADER_BYTES];
+            let got = read_full_at(&file, 0, &mut start).map_err(reading)?;
+            if let Some(why) = foreign_beginning(&start[..got], shard) {
+                found.foreign.push(format!("{}: {why}", volume.display(&name)));
+            } else if holding == 2 {
+                self.report.segments += 1;
+            } else {
+                let front = Header::parse(&start[..got]).ok();
+                let mut walker = Walker::new(Reader(&file), shard, None, None, Depth::Full);
+                let first = walker.step().map_err(reading)?;
+                holding += usize::from(matches!(first, Some(Step::Commit(_) | Step::Damage(_))));
+                newest.push((name, file, front));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Walks them forward again, each from where the one before ended. The oldest of all is begun by its own
+    /// header, or, when that is torn, is the shard's first: retention never takes the last segment that holds
+    /// commits.
+    fn walk_all<V: Volume>(
+        &mut self,
+        volume: &V,
+        shard: u32,
+        newest: Vec<Begun<V::File>>,
+    ) -> Result<Chain, RecoverError> {
+        let mut chain = match newest.last() {
+            Some((_, _, None)) => Some(START),
+            _ => None,
+        };
+        let fronts: Vec<Option<Header>> = newest.iter().map(|(_, _, front)| *front).collect();
+        for (index, (name, file, _)) in newest.into_iter().enumerate().rev() {
+            let next = fronts[..index].iter().rev().copied().flatten().next();
+            let walker = Walker::new(Reader(&file), shard, chain, next, Depth::Full);
+            chain = self.walk(volume, name, walker)?;
+        }
+        Ok(chain.unwrap_or(START))
+    }
+
+    /// Empty ones go, others are cut to what they hold.
+    fn look_at_quarantines<V: Volume>(&mut self, volume: &V, found: &Found) -> Result<(), RecoverError> {
+        for (&number, &bytes) in &found.quarantines {
+            let name = Name { kind: FileKind::Quarantine, number, temporary: false }.text();
+            let file = volume.open(&name).map_err(|e| io_error(volume, "open", &name, e))?;
+            let used = quarantine_used(&file, bytes).map_err(|e| io_error(volume, "read", &name, e))?;
+            match used {
+                0 => self.remove.push(name),
+                used if used < bytes => self.cut.push((name, used)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what was decided; the first change of all.
+    fn carry_out<V: Volume>(&mut self, volume: &V) -> Result<(), RecoverError> {
+        for (name, used) in &self.cut {
+            let cut = |e| io_error(volume, "cut", name, e);
+            let file = volume.open(name).map_err(cut)?;
+            if file.len().map_err(cut)? > *used {
+                file.truncate(*used).map_err(cut)?;
+            }
+            if let Some((_, range)) = self.rewrite.as_ref().filter(|(last, _)| last == name) {
+                rewrite(&file, range)
+                    .map_err(|e| io_error(volume, "write again the last commit of", name, e))?;
+            }
+            file.sync().map_err(|e| io_error(volume, "sync", name, e))?;
+        }
+        for name in &self.remove {
+            volume.remove(name).map_err(|e| io_error(volume, "remove", name, e))?;
+        }
+        self.report.removed = self.remove.len() as u64;
+        // Also when nothing was removed: the last run may have died before it synced a name.
+        volume.sync_dir().map_err(|e| io_error(volume, "sync", "", e))
+    }
 }
 
 /// Before the first commit of a shard.

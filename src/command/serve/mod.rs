@@ -228,6 +228,7 @@ fn start_admin(
         ("sink".into(), plan.sink.to_string()),
         ("ack".into(), plan.ack.as_str().into()),
         ("driver".into(), plan.driver.to_string()),
+        ("scanner".into(), plan.scanner.to_string()),
         ("listen".into(), Plan::join(&plan.listen)),
     ]);
     config.extend(plan.spill.iter().map(|spill| ("spill".into(), spill.to_string())));

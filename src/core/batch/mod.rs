@@ -223,10 +223,26 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
-        self.append_as(stream, None, &[], event, breaks, now_ns)
+        self.append_as(stream, None, &[], event, 1, breaks, now_ns)
     }
 
-    /// The same for an event with a key, which must fit into its header: see [`RunKey::fits`].
+    /// Copies `events` events in at once, each but the last followed by one line end already, and none with line
+    /// breaks between its tokens.
+    ///
+    /// # Errors
+    /// There is no room for all of them.
+    #[inline]
+    pub fn append_run(
+        &mut self,
+        stream: &StreamName,
+        run: &[u8],
+        events: u32,
+        now_ns: u64,
+    ) -> Result<(), Full> {
+        self.append_as(stream, None, &[], run, events, false, now_ns)
+    }
+
+    /// One event as [`Batch::append`], with a key, which must fit into its header: see [`RunKey::fits`].
     ///
     /// # Errors
     /// There is no room for it.
@@ -239,10 +255,10 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
-        self.append_as(stream, key, &[], event, breaks, now_ns)
+        self.append_as(stream, key, &[], event, 1, breaks, now_ns)
     }
 
-    /// The same for an event behind `lead`, which ends in a line end of its own.
+    /// One event as [`Batch::append`], behind `lead`, which ends in a line end of its own.
     ///
     /// # Errors
     /// There is no room for both.
@@ -255,16 +271,18 @@ impl<M: Memory> Batch<M> {
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
-        self.append_as(stream, None, lead, event, breaks, now_ns)
+        self.append_as(stream, None, lead, event, 1, breaks, now_ns)
     }
 
     #[inline]
+    #[allow(clippy::too_many_arguments, reason = "an event with all that may stand around it")]
     fn append_as(
         &mut self,
         stream: &StreamName,
         key: Option<&[u8]>,
         lead: &[u8],
         event: &[u8],
+        events: u32,
         breaks: bool,
         now_ns: u64,
     ) -> Result<(), Full> {
@@ -290,10 +308,10 @@ impl<M: Memory> Batch<M> {
             line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
         }
         self.len += bytes;
-        self.events += 1;
+        self.events += events;
         if let Some(run) = self.runs.last_mut() {
             run.end = self.len;
-            run.events += 1;
+            run.events += events;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
+use super::ahead::{self, AheadId, Told, each_line};
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::Admission;
-use super::look::{self, Look};
+use super::look::{self, Good, Judged};
 use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
 use crate::ack::Ack;
@@ -80,7 +81,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         manner: Manner,
     ) -> Admission {
         let level = self.level(ingest.ack);
-        let reject = match self.take_body(ingest, level, body, data) {
+        let reject = match self.take_body(conn.ahead, ingest, level, body, data) {
             Ok(tally) => return self.owe(conn, id, ingest, level, body.len(), tally, manner),
             Err(NoRoom::Later) => return Admission::Later,
             Err(NoRoom::Never) => TOO_LARGE_AT_ONCE,
@@ -92,7 +93,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     }
 
     /// Takes a request's events, to the stream and with the key that its head names.
-    fn take_body(&mut self, ingest: &Ingest, level: Ack, body: &[u8], data: &[u8]) -> Result<Tally, NoRoom> {
+    fn take_body(
+        &mut self,
+        ahead: Option<AheadId>,
+        ingest: &Ingest,
+        level: Ack,
+        body: &[u8],
+        data: &[u8],
+    ) -> Result<Tally, NoRoom> {
         if let Some(reject) = self.refusal(level) {
             return Err(NoRoom::Refused(reject));
         }
@@ -103,7 +111,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             Ok(key) => key,
             Err(Repeated) => return Err(NoRoom::Refused(REPEATED_KEY)),
         };
-        self.take_events(body, ingest.format, &stream, key, |index, _| index)
+        self.take_events(ahead, body, ingest.format, &stream, key, |index, _| index)
     }
 
     /// Owes a request the reply to what was taken of it, if there is room for one.
@@ -170,10 +178,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         }
     }
 
-    /// Scans `body` and appends its good events to the open batch, its bad ones to the quarantine.
-    /// `label` numbers an error from the event's index and bytes.
+    /// Scans what of `body` was not judged ahead, and appends its good events to the open batch, its bad ones to
+    /// the quarantine. `label` numbers an error from the event's index and bytes.
     pub(super) fn take_events(
         &mut self,
+        ahead: Option<AheadId>,
         body: &[u8],
         format: Format,
         stream: &StreamName,
@@ -182,7 +191,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
         let (keeps, admits) = (self.quarantine.is_some(), self.admits());
-        let Hub { bays, open_bay, scanner, checks, clock, errors, errors_free, sink, config, .. } = self;
+        let Hub { bays, open_bay, scanner, checks, aheads, clock, errors, errors_free, sink, config, .. } = self;
         let (own, spill) = bays.split_at_mut(2);
         let (bay, fits) = match open_bay.checked_sub(2) {
             None => (&mut own[*open_bay], None),
@@ -202,28 +211,47 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let mut refusals = Refusals { errors, free: errors_free, refused: &mut bay.refused, keeps };
         let (mut index, mut append_ns, mut unfit) = (0u32, 0u64, None);
         let start_ns = if sampled { clock.now_ns() } else { 0 };
-        look::judge(scanner, checks.of(stream), body, format, |(span, verdict)| {
+        let runs = way.takes_runs();
+        let mut take = |span: Range<usize>, verdict: Judged<'_>| {
             let at = index;
-            index += 1;
             let (offset, reason) = match verdict {
-                Ok(Look { breaks, picked }) => {
+                Ok(Good { events, breaks, picked }) => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
                     let value = &body[span.clone()];
                     let event = Event { stream, key, value, picked, breaks, now_ns, wall_ms, id: None };
-                    let appended = way.append(&event);
+                    let appended = way.append_run(&event, events);
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
+                    index += events;
                     if appended != Err(Unfit::TooLarge) {
                         unfit = unfit.or(appended.err());
-                        tally.accepted += 1;
+                        tally.accepted += events;
                         return;
                     }
                     (span.start, Reason::KAFKA_TOO_LARGE)
                 }
-                Err(why) => why,
+                Err(trouble) => {
+                    index += 1;
+                    trouble
+                }
             };
             let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
             refusals.take(&mut tally, record, at, &body[span]);
-        });
+        };
+        match checks.of(stream) {
+            None => {
+                let ahead = ahead.map(|id| &aheads[usize::from(id)]);
+                ahead::judge(scanner, ahead, body, format, |told| match told {
+                    Told::Bad { span, offset, reason } => take(span, Err((offset, reason))),
+                    Told::Good { span, events, breaks } if runs || events == 1 => {
+                        take(span, Ok(Good { events, breaks, picked: None }));
+                    }
+                    Told::Good { span, breaks, .. } => {
+                        each_line(body, span, |span| take(span, Ok(Good { events: 1, breaks, picked: None })));
+                    }
+                });
+            }
+            Some(check) => look::judge(scanner, check, body, format, take),
+        }
         tally.run = bay.batch.newest_run() as u32;
         if sampled {
             let scan_ns = (clock.now_ns() - start_ns).saturating_sub(append_ns);
@@ -353,6 +381,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         if close {
             conn.state = State::Last;
         }
+        self.forget_ahead(conn);
         // The shed request's bytes leave the front of the carry; those behind it get their chance.
         if let Some(carry) = conn.carry.as_mut() {
             let drop = request.consumed.min(conn.carry_len);

@@ -1,5 +1,6 @@
 //! One connection's state: what it still owes us, what we still owe it.
 use super::ConnId;
+use super::ahead::AheadId;
 use super::outbox::Outbox;
 use crate::ack::Ack;
 use crate::batch::ledger::Ticket;
@@ -92,6 +93,8 @@ pub struct Conn<M> {
     pub decoder: http1::Decoder,
     /// A whole request that found no room: it is the next to be admitted.
     pub held: Option<http1::Request>,
+    /// What is known of the present body, if it did not come whole.
+    pub ahead: Option<AheadId>,
     pub carry: Option<M>,
     pub carry_len: usize,
     /// High-water mark of the carry since it was taken, for giving pages back.
@@ -135,6 +138,7 @@ impl<M: Memory> Conn<M> {
             protocol: Protocol::Http,
             decoder: http1::Decoder::new(),
             held: None,
+            ahead: None,
             carry: None,
             carry_len: 0,
             carry_peak: 0,
@@ -166,7 +170,7 @@ impl<M: Memory> Conn<M> {
     /// Makes a free slot a fresh connection. Marks of queues (`queued_*`, `waits`) stay:
     /// the queue may still name this slot.
     pub fn open(&mut self, protocol: Protocol, now_ns: u64) {
-        debug_assert!(self.carry.is_none() && self.pending.is_empty() && self.charged == 0);
+        debug_assert!(self.ahead.is_none() && self.carry.is_none() && self.pending.is_empty() && self.charged == 0);
         self.state = State::Open;
         self.protocol = protocol;
         self.decoder = http1::Decoder::new();

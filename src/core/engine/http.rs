@@ -40,10 +40,14 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     Decoded::Request(request) => request,
                     Decoded::Incomplete(incomplete) => {
                         end = at + incomplete.keep;
+                        if let Some((body, format)) = incomplete.body {
+                            self.look_ahead(conn, &data[at + body..end], format);
+                        }
                         self.note_incomplete(conn, id, &incomplete);
                         break;
                     }
                     Decoded::Reject(reject) => {
+                        self.forget_ahead(conn);
                         self.refuse_and_close(conn, id, reject);
                         at = end;
                         break;
@@ -58,6 +62,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             match self.perform(conn, id, &request, &data[at..end]) {
                 Admission::Done => {
                     self.sample = self.sample.wrapping_add(1);
+                    self.forget_ahead(conn);
                     conn.end_request();
                     share = share.saturating_sub(request.consumed);
                     at += request.consumed;

@@ -98,7 +98,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             counted = span.start;
             (line + 1) as u32
         };
-        let tally = match self.take_events(run, Format::Lines, &StreamName::DEFAULT, None, label) {
+        let tally = match self.take_events(None, run, Format::Lines, &StreamName::DEFAULT, None, label) {
             Ok(tally) => tally,
             // Lines have no reply of their own to be refused with: they wait.
             Err(NoRoom::Later | NoRoom::Refused(_)) => return None,

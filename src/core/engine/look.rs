@@ -25,52 +25,36 @@ pub(super) fn checks(schemas: &[Schema], sink: &impl Sink) -> Result<Checks, Bad
     Checks::new(schemas, key, time)
 }
 
-/// An event as its judge left it: where it stands, and what is wrong with it or what was found in it.
-pub(super) type Judged<'b> = (Range<usize>, Result<Look<'b>, (usize, Reason)>);
+/// What is said of a span of a body: good, or where the trouble is and why.
+pub(super) type Judged<'b> = Result<Good<'b>, (usize, Reason)>;
 
-/// A good event.
-pub(super) struct Look<'b> {
+/// Good events.
+pub(super) struct Good<'b> {
+    /// How many; when there are several, each is a line.
+    pub events: u32,
     pub breaks: bool,
-    /// `None`: nobody looked.
+    /// What the sink wants of it; `None`: nobody looked.
     pub picked: Option<Picked<'b>>,
 }
 
 /// Judges `body` by JSON's rules, and its good events by `check`.
-#[inline(always)]
-pub(super) fn judge<'b>(
-    scanner: &mut impl Scanner,
-    check: Option<&Check>,
-    body: &'b [u8],
-    format: Format,
-    mut each: impl FnMut(Judged<'b>),
-) {
-    match check {
-        None => scanner.scan(body, format, |verdict| {
-            each(match verdict {
-                Verdict::Good { span, breaks } => (span, Ok(Look { breaks, picked: None })),
-                Verdict::Bad { span, offset, reason } => (span, Err((offset, reason))),
-            });
-        }),
-        Some(check) => judge_by(scanner, check, body, format, &mut each),
-    }
-}
-
 #[inline(never)]
-fn judge_by<'b>(
+pub(super) fn judge<'b>(
     scanner: &mut impl Scanner,
     check: &Check,
     body: &'b [u8],
     format: Format,
-    each: &mut impl FnMut(Judged<'b>),
+    mut each: impl FnMut(Range<usize>, Judged<'b>),
 ) {
     scanner.scan_fields(body, format, check.fields(), |verdict, found: &Found| match verdict {
         Verdict::Good { span, breaks } => {
             let event = &body[span.clone()];
-            match check.violation(event, found) {
-                Some((at, reason)) => each((span.clone(), Err((span.start + at, reason)))),
-                None => each((span, Ok(Look { breaks, picked: Some(check.picked(event, found)) }))),
-            }
+            let judged = match check.violation(event, found) {
+                Some((at, reason)) => Err((span.start + at, reason)),
+                None => Ok(Good { events: 1, breaks, picked: Some(check.picked(event, found)) }),
+            };
+            each(span, judged);
         }
-        Verdict::Bad { span, offset, reason } => each((span, Err((offset, reason)))),
+        Verdict::Bad { span, offset, reason } => each(span, Err((offset, reason))),
     });
 }

@@ -21,6 +21,7 @@
 //! ```
 
 mod admit;
+mod ahead;
 mod bay;
 mod commit;
 mod conn;
@@ -36,6 +37,7 @@ mod timers;
 mod upstream;
 mod way;
 
+pub use ahead::{LOGS, logs_bytes};
 pub use conn::{Action, PENDING_MAX, Protocol};
 
 use crate::ack::Ack;
@@ -48,6 +50,7 @@ use crate::metrics::Metrics;
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, NotReady, Remote, Request, Sink, files::Files};
 use admit::NoRoom;
+use ahead::{Ahead, AheadId};
 use alloc::vec::Vec;
 use bay::Bay;
 use commit::Flight;
@@ -141,6 +144,9 @@ struct Hub<M, C, S, K> {
     scanner: S,
     /// What is looked up in events besides.
     checks: Checks,
+    /// What is known of bodies that are not whole yet.
+    aheads: Vec<Ahead>,
+    aheads_free: Vec<AheadId>,
     sink: K,
     quarantine: Option<Files>,
     /// Two for the sink, and two more for its spill: see [`spill`].
@@ -205,12 +211,15 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let bays: Vec<Bay<M>> =
             layouts.into_iter().take(if spill.is_some() { 4 } else { 2 }).map(&mut bay).collect();
         let open_bay = if spill.as_ref().is_some_and(|spill| spill.mode != Mode::Direct) { 2 } else { 0 };
+        let (aheads, aheads_free) = ahead::pool(if scanner.looks_ahead() { n } else { 0 });
         let hub = Hub {
             quarantine: config.quarantine_first.map(|first| Files::new(FileKind::Quarantine, first)),
             body_budget: config.body_budget_bytes,
             clock,
             scanner,
             checks,
+            aheads,
+            aheads_free,
             sink,
             bays,
             open_bay,
@@ -458,6 +467,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         gauges.buffers_max = hub.config.connections_max as u64;
         gauges.buffers_used = (hub.config.connections_max - hub.carries.len()) as u64;
         gauges.commits_in_flight = hub.flights.iter().flatten().count() as u64;
+        hub.metrics.scanner = hub.scanner.figures();
         if let Some(kafka) = hub.sink.kafka() {
             hub.metrics.kafka.read(kafka);
         }
@@ -480,6 +490,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             ("slots", self.free.len() == n && self.conns.iter().all(|conn| conn.state == State::Free)),
             ("carries", hub.carries.len() == n && self.conns.iter().all(|conn| conn.carry.is_none())),
             ("error lists", hub.errors_free.len() == ERROR_LISTS && hub.errors.iter().all(Vec::is_empty)),
+            ("logs", hub.aheads_free.len() == hub.aheads.len()),
             ("body budget", hub.body_budget == hub.config.body_budget_bytes),
             ("a commit in flight", hub.flights.iter().all(Option::is_none)),
             ("the open batch", hub.bay_is_empty() && hub.bays.iter().all(|bay| bay.waiters.is_empty())),
@@ -559,6 +570,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn give_back(&mut self, conn: &mut Conn<M>) {
         self.give_back_carry(conn);
         self.give_back_budget(conn);
+        self.forget_ahead(conn);
         while let Some(pending) = conn.pending.pop_front() {
             self.give_back_errors(&pending.what);
         }

@@ -73,6 +73,24 @@ impl<'a, M: Memory> Way<'a, M> {
         Ok(Way::Spill(lines, kafka, records))
     }
 
+    /// Whether good lines that follow each other may be appended at once.
+    #[inline]
+    pub(super) fn takes_runs(&self) -> bool {
+        matches!(self, Way::Lines(_))
+    }
+
+    /// Appends `event`, which is several lines only if it takes runs.
+    #[inline(always)]
+    pub(super) fn append_run(&mut self, event: &Event<'_>, events: u32) -> Result<(), Unfit> {
+        match self {
+            Way::Lines(lines) if events > 1 => {
+                let appended = lines.append_run(event.stream, event.value, events, event.now_ns);
+                appended.map_err(|_| Unfit::Full)
+            }
+            _ => self.append(event),
+        }
+    }
+
     #[inline(always)]
     pub(super) fn append(&mut self, event: &Event<'_>) -> Result<(), Unfit> {
         match self {

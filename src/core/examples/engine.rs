@@ -1,11 +1,11 @@
 //! What one request costs from its bytes to its reply, without sockets or disk: `cargo run --release -p
 //! ringmill-core --example engine [FILE.ndjson] [PER_REQUEST] [PIPELINE] [ROUNDS]
-//! [strict]`. For instruction counts run it
+//! [fast|exact|simd-json] [KERNEL]`. For instruction counts run it
 //! under callgrind with few rounds; the events are those of `benches/payload.py`.
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, Engine, Protocol, Timeouts};
-use ringmill_core::json::{Scanner, SimdScanner, StrictScanner};
+use ringmill_core::json::{FastScanner, Kernel, Scanner, SimdScanner, StrictScanner};
 use ringmill_core::memory::Clock;
 use ringmill_core::sink::null::NullSink;
 use std::time::Instant;
@@ -31,8 +31,13 @@ fn main() {
     };
     let bursts = bursts(&events, per, pipeline);
     match arg(5).as_deref() {
-        Some("strict") => measure(engine(StrictScanner::new()), &bursts, per, pipeline, rounds),
-        _ => measure(engine(SimdScanner::new()), &bursts, per, pipeline, rounds),
+        Some("exact") => measure(engine(StrictScanner::new()), &bursts, per, pipeline, rounds),
+        Some("simd-json") => measure(engine(SimdScanner::new()), &bursts, per, pipeline, rounds),
+        _ => {
+            let wanted = arg(6).and_then(|name| Kernel::ALL.iter().copied().find(|kernel| kernel.name() == name));
+            let scanner = FastScanner::new(wanted.unwrap_or_else(Kernel::best));
+            measure(engine(scanner), &bursts, per, pipeline, rounds);
+        }
     }
 }
 

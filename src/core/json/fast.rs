@@ -1,5 +1,5 @@
 //! The scanners of `ringmill-scan` behind [`Scanner`].
-use super::{Fields, Format, Found, Kernel, Scanner, Verdict};
+use super::{Fields, Format, Found, Kernel, Progress, Scanner, ScannerFigures, Verdict};
 
 /// Judges with one of the kernels; the exact judge has the last word on all that they do not vouch for.
 pub struct FastScanner {
@@ -39,6 +39,25 @@ impl Scanner for FastScanner {
     ) {
         self.scanner.scan_fields(body, format, fields, |verdict, found| each(verdict.into(), found));
     }
+
+    fn looks_ahead(&self) -> bool {
+        self.kernel() != Kernel::Scalar
+    }
+
+    #[inline]
+    fn advance(&mut self, progress: &mut Progress, body: &[u8], mut each: impl FnMut(Verdict)) {
+        self.scanner.advance(progress, body, |verdict| each(verdict.into()));
+    }
+
+    #[inline]
+    fn finish(&mut self, progress: &mut Progress, body: &[u8], mut each: impl FnMut(Verdict)) {
+        self.scanner.finish(progress, body, |verdict| each(verdict.into()));
+    }
+
+    fn figures(&self) -> ScannerFigures {
+        let (kernel, second_looks) = (Some(self.kernel().name()), self.scanner.second_looks());
+        ScannerFigures { name: "fast", kernel, second_looks }
+    }
 }
 
 /// Judges every event by the exact path alone, without memory. The oracle that faster scanners are held
@@ -56,5 +75,9 @@ impl StrictScanner {
 impl Scanner for StrictScanner {
     fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
         ringmill_scan::scan_exactly(body, format, |_| false, |verdict| each(verdict.into()));
+    }
+
+    fn figures(&self) -> ScannerFigures {
+        ScannerFigures { name: "exact", ..ScannerFigures::default() }
     }
 }

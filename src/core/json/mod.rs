@@ -4,6 +4,7 @@
 //! is wrong and where, and kernels that vouch for whole windows of events at once. Here its verdicts get their
 //! reasons in words, and simd-json may stand in for the kernels. Whoever vouches may refuse what is right
 //! (simd-json does, for numbers beyond `u64` and `f64`) but never accept what is wrong.
+use crate::metrics::ScannerFigures;
 use core::ops::Range;
 use ringmill_scan::Kind;
 pub use ringmill_scan::{Fields, Found, Slot};
@@ -19,7 +20,7 @@ pub mod view;
 
 pub use fast::{FastScanner, StrictScanner};
 pub use reason::Reason;
-pub use ringmill_scan::{Format, Kernel, MAX_DEPTH, MAX_EVENT_BYTES};
+pub use ringmill_scan::{Format, Kernel, MAX_DEPTH, MAX_EVENT_BYTES, Progress};
 pub use simd::SimdScanner;
 
 /// One event's verdict, in the order of the body.
@@ -67,6 +68,26 @@ pub trait Scanner {
             each(verdict, &found);
         });
     }
+
+    /// Whether [`Scanner::advance`] does anything.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
+    /// Judges what can be judged of a body that is not whole yet: `body` is what is here of it, from its first
+    /// byte on. Calls `each` for events whose verdict no later byte can change, in order, for each once in the
+    /// body's life. It may leave everything to [`Scanner::finish`].
+    fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        let _ = (progress, body, each);
+    }
+
+    /// Judges the rest of a body, of which `progress` tells what is known: `body` is all of it.
+    fn finish(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        self.scan(body, progress.format(), each);
+    }
+
+    /// Who it is, and how it fared.
+    fn figures(&self) -> ScannerFigures;
 }
 
 impl From<ringmill_scan::Verdict> for Verdict {
@@ -142,6 +163,32 @@ impl Scanner for AnyScanner {
             AnyScanner::Fast(scanner) => scanner.scan_fields(body, format, fields, each),
             AnyScanner::Exact(scanner) => scanner.scan_fields(body, format, fields, each),
             AnyScanner::Simd(scanner) => scanner.scan_fields(body, format, fields, each),
+        }
+    }
+
+    fn looks_ahead(&self) -> bool {
+        matches!(self, AnyScanner::Fast(scanner) if scanner.looks_ahead())
+    }
+
+    fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        if let AnyScanner::Fast(scanner) = self {
+            scanner.advance(progress, body, each);
+        }
+    }
+
+    fn finish(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.finish(progress, body, each),
+            AnyScanner::Exact(scanner) => scanner.finish(progress, body, each),
+            AnyScanner::Simd(scanner) => scanner.finish(progress, body, each),
+        }
+    }
+
+    fn figures(&self) -> ScannerFigures {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.figures(),
+            AnyScanner::Exact(scanner) => scanner.figures(),
+            AnyScanner::Simd(scanner) => scanner.figures(),
         }
     }
 }

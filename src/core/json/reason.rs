@@ -59,6 +59,11 @@ impl Reason {
         self.0
     }
 
+    /// Its place in [`Reason::ALL`]; 255 for one that a schema words.
+    pub fn number(self) -> u8 {
+        Reason::ALL.iter().position(|known| *known == self).unwrap_or(255) as u8
+    }
+
     /// A reason that the configuration words; what is not plain becomes `?`, and what does not fit into a reply is
     /// cut. It stays in memory for good: to be made at start only.
     pub(super) fn worded(text: &str) -> Reason {

@@ -1,5 +1,5 @@
 //! The fast check: simd-json over a copy in one hot scratch, for it rewrites the escapes of its input.
-use super::{Format, MAX_DEPTH, Scanner, Verdict};
+use super::{Format, MAX_DEPTH, Scanner, ScannerFigures, Verdict};
 use alloc::{vec, vec::Vec};
 use simd_json::{Buffers, INPUT_PADDING, Tape};
 
@@ -54,6 +54,10 @@ impl Scanner for SimdScanner {
         let check = &mut self.check;
         let vouches = |event: &[u8]| check.vouches(event);
         ringmill_scan::scan_exactly(body, format, vouches, |verdict| each(verdict.into()));
+    }
+
+    fn figures(&self) -> ScannerFigures {
+        ScannerFigures { name: "simd-json", ..ScannerFigures::default() }
     }
 }
 

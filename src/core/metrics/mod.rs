@@ -10,11 +10,13 @@
 //! - [`slowest`]: the requests that the tail is made of;
 //! - [`kafka`], [`http`]: what a sink of that kind adds to that;
 //! - [`spill`]: what waits on disk for the sink;
+//! - [`scanner`]: who judges events;
 //! - [`exposition`]: all of it as Prometheus text.
 pub mod counters;
 pub mod exposition;
 pub mod http;
 pub mod kafka;
+pub mod scanner;
 pub mod slowest;
 pub mod spill;
 pub mod stages;
@@ -22,6 +24,7 @@ pub mod stages;
 pub use counters::{Books, Counters, Requests, Timeout};
 pub use http::Http;
 pub use kafka::Kafka;
+pub use scanner::ScannerFigures;
 pub use slowest::{SlowRequest, Slowest};
 pub use spill::SpillFigures;
 pub use stages::{STAGES, Stage, Stages};
@@ -113,6 +116,8 @@ pub struct Metrics {
     pub http: Http,
     /// Of the spill, if there is one.
     pub spill: SpillFigures,
+    /// Who judges events, and how often a closer look was needed.
+    pub scanner: ScannerFigures,
 }
 
 impl Metrics {
@@ -127,6 +132,7 @@ impl Metrics {
             kafka: Kafka::new(),
             http: Http::default(),
             spill: SpillFigures::default(),
+            scanner: ScannerFigures::default(),
         }
     }
 
@@ -139,6 +145,7 @@ impl Metrics {
         self.kafka.copy_from(&other.kafka);
         self.http = other.http;
         self.spill = other.spill;
+        self.scanner = other.scanner;
     }
 
     /// Adds another shard's figures.
@@ -150,6 +157,7 @@ impl Metrics {
         self.kafka.merge(&other.kafka);
         self.http.merge(&other.http);
         self.spill.merge(&other.spill);
+        self.scanner.merge(&other.scanner);
     }
 
     /// Both sides of received = stored + quarantined + rejected + shed + in flight.

@@ -6,7 +6,7 @@ use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
 use ringmill_core::json::schema::{Choice, Field, Schema, Types};
-use ringmill_core::json::{AnyScanner, FastScanner, Kernel, SimdScanner};
+use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
 use ringmill_core::testing::clock::HandClock;
@@ -18,7 +18,7 @@ const CAPACITY: u64 = 1 << 20;
 
 struct Bench {
     clock: HandClock,
-    engine: Engine<Vec<u8>, HandClock, AnyScanner, AnySink>,
+    engine: Engine<Vec<u8>, HandClock, FastScanner, AnySink>,
     conns: Vec<ConnId>,
     file: i32,
     replied: u64,
@@ -45,10 +45,7 @@ impl Bench {
             false => AnySink::Segments(SegmentSink::new(0, &Resume::START)),
         };
         let clock = HandClock::default();
-        let scanner = match schemas {
-            [] => AnyScanner::Simd(Box::new(SimdScanner::new())),
-            _ => AnyScanner::Fast(Box::new(FastScanner::new(Kernel::best()))),
-        };
+        let scanner = FastScanner::new(Kernel::best());
         let mut engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
         engine.set_schemas(schemas).unwrap();
         let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
@@ -145,6 +142,9 @@ fn a_request_costs_no_allocation_once_warm() {
         ("one event", request(event)),
         ("sixteen in a row", request(event).repeat(16)),
         ("a hundred events", request(&event.repeat(100))),
+        ("a body in pieces", request(&event.repeat(500))),
+        ("an array in pieces", request(&format!("[{}{event}]", format!("{event},").repeat(300)))),
+        ("bad ones in pieces", request(&format!("{event}{bad}").repeat(200))),
         ("good and bad", request(&format!("{event}{bad}{event}"))),
         ("strangers", request(&format!("{event}{{\"type\":\"log\",\"\\u0061\":{{\"b\":1}}}}\n").repeat(20))),
         ("all bad", request(&bad.repeat(50))),

@@ -2,7 +2,7 @@
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, SHARE_BYTES, Timeouts};
-use ringmill_core::json::StrictScanner;
+use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{FileKind, Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
@@ -13,7 +13,7 @@ const S: u64 = 1_000 * MS;
 /// A shard whose device and housekeeper do as they are told, and one look at everything it says.
 struct Bench {
     clock: HandClock,
-    engine: Engine<Vec<u8>, HandClock, StrictScanner, SegmentSink>,
+    engine: Engine<Vec<u8>, HandClock, FastScanner, SegmentSink>,
     /// The device completes what it is given.
     device: bool,
     /// The housekeeper delivers what it is asked for.
@@ -46,7 +46,8 @@ impl Bench {
         let clock = HandClock::default();
         clock.0.set(S);
         let sink = SegmentSink::new(0, &Resume::START);
-        let engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |len| vec![0; len]);
+        let scanner = FastScanner::new(Kernel::best());
+        let engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
         Bench {
             clock,
             engine,

@@ -76,6 +76,12 @@ impl Checks {
         Ok(checks)
     }
 
+    /// Nothing is looked up.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.of_streams.is_empty() && self.of_others.is_none()
+    }
+
     /// What is looked up in events of `stream`, if anything.
     #[inline]
     pub fn of(&self, stream: &StreamName) -> Option<&Check> {

@@ -4,7 +4,7 @@ use super::device::{Device, Faults};
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, Timeouts};
-use ringmill_core::json::SimdScanner;
+use ringmill_core::json::{AnyScanner, FastScanner, Kernel, SimdScanner, StrictScanner};
 use ringmill_core::memory::Clock;
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, FileKind, Mail, Request, Resume, null::NullSink};
@@ -93,7 +93,7 @@ struct Socket {
     held_end: bool,
 }
 
-type Shard = Engine<Vec<u8>, VirtualClock, SimdScanner, AnySink>;
+type Shard = Engine<Vec<u8>, VirtualClock, AnyScanner, AnySink>;
 
 pub struct World {
     rng: Rng,
@@ -193,7 +193,12 @@ impl World {
             clients.iter().all(|client| !client.slow && client.reads_max > 1000 && client.piece_max > 600);
         let drains = rng.chance(150);
         let calm = !trouble && patient && !huge && !drains;
-        let shard = Engine::new(config, clock.clone(), SimdScanner::new(), sink, |len| vec![0; len]);
+        let scanner = match rng.below(8) {
+            0 => AnyScanner::Simd(Box::new(SimdScanner::new())),
+            1 => AnyScanner::Exact(StrictScanner::new()),
+            _ => AnyScanner::Fast(Box::new(FastScanner::new(Kernel::best()))),
+        };
+        let shard = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
         let mut world = World {
             conn_of: vec![None; clients.len()],
             sockets: vec![Socket::default(); connections],

@@ -55,6 +55,9 @@ pub struct Incomplete {
     pub in_body: bool,
     /// The client waits for `100 Continue`. Reported once per request.
     pub send_continue: bool,
+    /// Where the body begins in the buffer, which holds it up to `keep`, and how it holds its events; `None`
+    /// without a body, or with one that nobody will look at.
+    pub body: Option<(usize, Format)>,
 }
 
 /// A complete request.
@@ -188,6 +191,7 @@ impl Decoder {
                         open_ended: false,
                         in_body,
                         send_continue: false,
+                        body: None,
                     });
                 }
                 Err(reject) => return self.die(reject),
@@ -243,7 +247,11 @@ impl Decoder {
                 }
             }
         };
-        Decoded::Incomplete(Incomplete { keep, wants, open_ended, in_body: true, send_continue })
+        let body = match &head.action {
+            Action::Ingest(ingest) => Some((head.end, ingest.format)),
+            _ => None,
+        };
+        Decoded::Incomplete(Incomplete { keep, wants, open_ended, in_body: true, send_continue, body })
     }
 
     /// The remembered request, complete, its body `length` bytes long and `framed` bytes with its framing.

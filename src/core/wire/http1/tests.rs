@@ -542,6 +542,7 @@ fn continue_is_asked_for_once_and_only_while_the_body_is_awaited() {
         open_ended: false,
         in_body: true,
         send_continue: true,
+        body: Some((buf.len(), Format::Sniff)),
     };
     assert_eq!(more, expected);
     assert!(!incomplete(&mut decoder, &mut buf).send_continue);
@@ -579,8 +580,14 @@ fn incomplete_says_what_to_keep_and_what_is_wanted() {
     let mut buf = [&head[..], b"3\r\nabc\r\n10;x=\"y\"\r\nde"].concat();
     let more = decoder.decode(&mut buf);
     let keep = head.len() + 5;
-    let expected =
-        Incomplete { keep, wants: keep + 14 + 2, open_ended: true, in_body: true, send_continue: false };
+    let expected = Incomplete {
+        keep,
+        wants: keep + 14 + 2,
+        open_ended: true,
+        in_body: true,
+        send_continue: false,
+        body: Some((head.len(), Format::Sniff)),
+    };
     assert_eq!(more, Decoded::Incomplete(expected));
     assert_eq!(&buf[head.len()..keep], b"abcde");
 }

@@ -146,8 +146,7 @@ pub fn span(random: &mut Random, out: &mut String) {
             "\"events\":[{{\"ts\":{ts},\"name\":\"acquired\",\"waited_us\":{host}}},{{\"ts\":{ts},\"name\":\"{event}\",\"rows\":{}}}]",
             host * 7
         ),
-        "\"status\":{\"code\":0,\"ok\":true,\"error\":null},\"links\":[],\"dropped\":{\"attributes\":0,\"events\":0}"
-            .to_string(),
+        "\"status\":{\"code\":0,\"ok\":true,\"error\":null},\"links\":[],\"dropped\":{\"attributes\":0,\"events\":0}".to_string(),
     ];
     routing(random, "span", &members, out);
 }
