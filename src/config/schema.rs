@@ -7,7 +7,7 @@ use super::{ConfigError, kafka::KafkaPlan, raw, raw::line_of};
 use crate::core::json::MAX_EVENT_BYTES;
 use crate::core::json::schema::{BadSchema, Checks, Choice, Field, Schema, Types};
 use crate::core::segment::header::StreamName;
-use crate::core::sink::kafka::routing::{KeyFrom, TimeFrom};
+use crate::core::sink::kafka::{KeyFrom, TimeFrom};
 use std::fmt::Write;
 use toml::de::{DeTable, DeValue};
 

@@ -224,12 +224,7 @@ impl Fast<'_> {
 
     /// Judges the elements that end in `body`, the front of the frame's.
     #[inline(always)]
-    fn elements<E: Each>(
-        &mut self,
-        progress: &mut Progress,
-        frame: &mut Frame<'_, E>,
-        body: &[u8],
-    ) {
+    fn elements<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>, body: &[u8]) {
         progress.next_element(body);
         while !progress.stopped && progress.run.goes_on(body.len()) {
             let from = self.next_window(&mut progress.run, body);
@@ -293,12 +288,7 @@ impl Fast<'_> {
         self.last_elements(&mut progress, frame, limit);
     }
 
-    fn last_elements<E: Each>(
-        &mut self,
-        progress: &mut Progress,
-        frame: &mut Frame<'_, E>,
-        limit: usize,
-    ) {
+    fn last_elements<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>, limit: usize) {
         progress.open.start = progress.open.start.min(limit);
         if !progress.stopped {
             self.elements(progress, frame, &frame.body[..limit]);

@@ -191,7 +191,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
         let (keeps, admits) = (self.quarantine.is_some(), self.admits());
-        let Hub { bays, open_bay, scanner, checks, aheads, clock, errors, errors_free, sink, config, .. } = self;
+        let Hub { bays, open_bay, scanner, checks, aheads, clock, errors, errors_free, sink, config, .. } =
+            self;
         let (own, spill) = bays.split_at_mut(2);
         let (bay, fits) = match open_bay.checked_sub(2) {
             None => (&mut own[*open_bay], None),
@@ -246,7 +247,9 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                         take(span, Ok(Good { events, breaks, picked: None }));
                     }
                     Told::Good { span, breaks, .. } => {
-                        each_line(body, span, |span| take(span, Ok(Good { events: 1, breaks, picked: None })));
+                        each_line(body, span, |span| {
+                            take(span, Ok(Good { events: 1, breaks, picked: None }))
+                        });
                     }
                 });
             }

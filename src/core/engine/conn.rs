@@ -170,7 +170,9 @@ impl<M: Memory> Conn<M> {
     /// Makes a free slot a fresh connection. Marks of queues (`queued_*`, `waits`) stay:
     /// the queue may still name this slot.
     pub fn open(&mut self, protocol: Protocol, now_ns: u64) {
-        debug_assert!(self.ahead.is_none() && self.carry.is_none() && self.pending.is_empty() && self.charged == 0);
+        debug_assert!(
+            self.ahead.is_none() && self.carry.is_none() && self.pending.is_empty() && self.charged == 0
+        );
         self.state = State::Open;
         self.protocol = protocol;
         self.decoder = http1::Decoder::new();

@@ -34,7 +34,8 @@ fn main() {
         Some("exact") => measure(engine(StrictScanner::new()), &bursts, per, pipeline, rounds),
         Some("simd-json") => measure(engine(SimdScanner::new()), &bursts, per, pipeline, rounds),
         _ => {
-            let wanted = arg(6).and_then(|name| Kernel::ALL.iter().copied().find(|kernel| kernel.name() == name));
+            let wanted =
+                arg(6).and_then(|name| Kernel::ALL.iter().copied().find(|kernel| kernel.name() == name));
             let scanner = FastScanner::new(wanted.unwrap_or_else(Kernel::best));
             measure(engine(scanner), &bursts, per, pipeline, rounds);
         }

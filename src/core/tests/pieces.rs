@@ -140,8 +140,7 @@ fn a_body_in_pieces_comes_to_what_it_would_whole() {
     let (mut whole, mut cut) =
         (Bench::new(StrictScanner::new()), Bench::new(FastScanner::new(Kernel::best())));
     (whole.turn(), cut.turn());
-    let ids: Vec<ConnId> =
-        (0..3).map(|_| whole.engine.open(Protocol::Http).expect("a slot")).collect();
+    let ids: Vec<ConnId> = (0..3).map(|_| whole.engine.open(Protocol::Http).expect("a slot")).collect();
     assert!(ids.iter().all(|id| cut.engine.open(Protocol::Http) == Some(*id)));
     for round in 0..250 {
         // While a commit is on its way the next bodies may find no room.
