@@ -4,7 +4,7 @@ use crate::json::pointer::BadPointer;
 use core::fmt::{self, Write};
 
 /// Bytes kept of what a `Deserialize` says; the rest is cut.
-const MESSAGE_BYTES: usize = 96;
+const MESSAGE_BYTES: usize = 80;
 
 /// What is wrong, and where. Of fixed size; making one allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
