@@ -136,7 +136,7 @@ fn lines_are_held_against_the_schema_of_all_streams() {
             break;
         }
     }
-    assert!(settled.contains("{\"line\":1,\"reason\":\"/a/b: required, but missing\"}"), "{settled}");
+    assert!(settled.contains("{\"line\":2,\"reason\":\"/a/b: required, but missing\"}"), "{settled}");
     server.stop();
 }
 
