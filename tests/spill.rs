@@ -268,7 +268,7 @@ fn a_crash_while_spilling_and_one_while_replaying_lose_nothing() {
 }
 
 /// Bodies of 100 one after the other until `stop`; the numbers of those that were taken. What may be written is not
-/// sent again.
+/// sent again. At a rate that a replay catches up with on a busy machine too: spilling ends only then.
 fn load(server: SocketAddr, from: usize, stop: &AtomicBool) -> (Vec<usize>, usize) {
     let (mut taken, mut next) = (Vec::new(), from);
     while !stop.load(Ordering::Relaxed) {
@@ -278,11 +278,21 @@ fn load(server: SocketAddr, from: usize, stop: &AtomicBool) -> (Vec<usize>, usiz
             503 => thread::sleep(Duration::from_millis(20)),
             _ => panic!("{}", reply.show()),
         }
+        thread::sleep(Duration::from_millis(2));
         if reply.status == 200 || reply.json()["error"] == "possibly_written" {
             next += 100;
         }
     }
     (taken, next)
+}
+
+/// Ends the load also when what is done meanwhile panics: the scope would wait for it for ever.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Does that under load; adds what was taken to `taken`.
@@ -291,8 +301,9 @@ fn under_load(server: &Server, (taken, next): (&mut Vec<usize>, &mut usize), mea
     let (server, from) = (server.http(), *next);
     let (more, end) = thread::scope(|scope| {
         let load = scope.spawn(|| load(server, from, &stop));
+        let end = StopAtEnd(&stop);
         meanwhile();
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         load.join().expect("every request is answered in time")
     });
     taken.extend(more);

@@ -13,9 +13,16 @@ fn verdicts(body: &[u8], format: Format) -> Vec<Verdict> {
     StrictScanner::new().scan(body, format, |verdict| strict.push(verdict));
     assert_eq!(simd, strict, "the scanners differ over {}", body.escape_ascii());
     for kernel in Kernel::ALL {
-        let mut fast = Vec::new();
-        FastScanner::new(*kernel).scan(body, format, |verdict| fast.push(verdict));
+        let (mut fast, mut scanner) = (Vec::new(), FastScanner::new(*kernel));
+        scanner.scan(body, format, |verdict| fast.push(verdict));
         assert_eq!(fast, strict, "{kernel:?} differs over {}", body.escape_ascii());
+        let (mut progress, mut pieces) = (Progress::new(format), Vec::new());
+        let step = body.len() / 500 + 1;
+        for here in (0..body.len()).step_by(step) {
+            scanner.advance(&mut progress, &body[..here], |verdict| pieces.push(verdict));
+        }
+        scanner.finish(&mut progress, body, |verdict| pieces.push(verdict));
+        assert_eq!(pieces, strict, "{kernel:?} differs in pieces over {}", body.escape_ascii());
     }
     simd
 }

@@ -1,6 +1,8 @@
 //! Random events and how they are spoilt; the oracle. Shared by the tests of this package.
 #![allow(dead_code)]
-use ringmill_scan::{Format, Kernel, Scanner, Verdict, scan_exactly};
+pub mod inputs;
+
+use ringmill_scan::{Format, Kernel, Progress, Scanner, Verdict, scan_exactly};
 use serde_json::value::RawValue;
 
 /// xorshift64*.
@@ -40,6 +42,33 @@ pub fn kernels() -> Vec<Kernel> {
 
 pub fn scanners() -> Vec<Box<Scanner>> {
     kernels().into_iter().map(|kernel| Box::new(Scanner::new(kernel))).collect()
+}
+
+pub fn scanners_of_all_kernels() -> Vec<Box<Scanner>> {
+    let mut all = scanners();
+    all.push(Box::new(Scanner::new(Kernel::Scalar)));
+    all
+}
+
+/// The verdicts on `body` when it is `cuts` bytes long, one after the other, and then whole. What a piece brings
+/// is copied to a place of its own, so that nothing behind it is ever there; between pieces the scanner looks at
+/// other bodies.
+pub fn in_pieces(scanner: &mut Scanner, body: &[u8], format: Format, cuts: &[usize]) -> Vec<Verdict> {
+    let (mut progress, mut verdicts) = (Progress::new(format), Vec::new());
+    for &cut in cuts {
+        let so_far = body[..cut].to_vec();
+        scanner.advance(&mut progress, &so_far, |verdict| verdicts.push(verdict));
+        scanner.scan(b"[{\"another\":\"body\",\"n\":12345678901234567890}, 12", Format::Json, |_| {});
+    }
+    // Who found no room for them asks again.
+    for last in [false, true] {
+        let (mut rest, told) = (progress, verdicts.len());
+        scanner.finish(&mut rest, body, |verdict| verdicts.push(verdict));
+        if !last {
+            verdicts.truncate(told);
+        }
+    }
+    verdicts
 }
 
 pub fn exact(body: &[u8], format: Format) -> Vec<Verdict> {

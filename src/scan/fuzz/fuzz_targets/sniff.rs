@@ -1,0 +1,7 @@
+//! A body of no named format: every kernel and the exact judge.
+#![no_main]
+#[path = "../../tests/common/mod.rs"]
+mod common;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| common::inputs::sniff(data));
