@@ -8,7 +8,7 @@ use super::{
     plan::{Driver, Limits, Listen, Plan, Quarantine, SegmentLimits, Sink, SpillPlan, Validator},
     raw::Raw,
     read::{Reader, names},
-    units,
+    schema, units,
 };
 use crate::{
     core::ack::Ack,
@@ -45,6 +45,7 @@ impl Plan {
         let (sink, ack) = sink_and_ack(&mut read);
         let kafka = kafka::read(&mut read, &sink, &mut warnings);
         let http = http::read(&mut read, &sink, &mut warnings);
+        let schemas = schema::check(&raw.schemas, kafka.as_ref(), &mut read.errors);
         let spill = spill(&mut read, &sink);
         let cores = cores::decide(&mut read, machine);
         let shards = cores.as_ref().map_or(1, |cores| cores.shards.len() as u64).max(1);
@@ -90,6 +91,7 @@ impl Plan {
             driver_why,
             driver_forced: raw.text("driver").is_some_and(|name| name != "auto"),
             scanner: sizes.scanner,
+            schemas,
             poll,
             limits: Limits {
                 connections_max: sizes.connections_max as u32,
@@ -281,6 +283,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         batch_bytes_max: read.bytes("batch_bytes_max", 8 * MIB, BLOCK_BYTES..=64 * MIB),
         executor_io_bytes: memory::EXECUTOR_IO_BYTES,
         scanner: scanner(read),
+        schemas: read.raw.schemas.len() as u64,
         glommio: false,
         kafka: None,
         http: None,

@@ -6,7 +6,7 @@ use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
 use crate::core::engine::{LOGS, connection_bytes, logs_bytes};
-use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner};
+use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner, schema::CHECK_BYTES};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
@@ -178,6 +178,8 @@ pub struct Sizes {
     pub executor_io_bytes: u64,
     /// Who validates JSON.
     pub scanner: Validator,
+    /// Schemas of streams.
+    pub schemas: u64,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
     /// The Kafka sink, if events go there.
@@ -240,6 +242,10 @@ impl Sizes {
                 QUARANTINE_ARENA_BYTES,
                 "refused events beside them",
             ));
+        }
+        if self.schemas > 0 {
+            let why = "what events are held against, one a schema";
+            per_shard.push(term("schemas", self.schemas, CHECK_BYTES as u64, why));
         }
         match self.scanner {
             Validator::Fast(Kernel::Scalar) => {
@@ -399,6 +405,7 @@ mod tests {
         batch_bytes_max: 8 * MIB,
         executor_io_bytes: EXECUTOR_IO_BYTES,
         scanner: Validator::Exact,
+        schemas: 0,
         glommio: false,
         kafka: None,
         http: None,

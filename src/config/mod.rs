@@ -13,6 +13,7 @@ pub mod plan;
 pub mod raw;
 mod read;
 pub mod replay;
+pub mod schema;
 pub mod units;
 
 use std::{fmt, path::Path};

@@ -4,8 +4,12 @@
 //! [`Plan::derive`] (in `derive.rs`) decides; here stands what was decided, and how it is printed.
 use super::http::HttpPlan;
 use super::kafka::{Address, KafkaPlan};
-use super::{cores::Cores, memory::MemoryPlan, units};
-use crate::{core::ack::Ack, log, sys::topology};
+use super::{cores::Cores, memory::MemoryPlan, schema, units};
+use crate::{
+    core::{ack::Ack, json::schema::Schema},
+    log,
+    sys::topology,
+};
 use std::{
     fmt,
     net::SocketAddr,
@@ -184,6 +188,8 @@ pub struct Plan {
     pub scanner: Validator,
     /// Spin instead of sleeping.
     pub poll: bool,
+    /// What events of streams must look like.
+    pub schemas: Vec<Schema>,
     /// Bounds of a shard's traffic.
     pub limits: Limits,
     /// Bounds of the segments sink.
@@ -299,6 +305,9 @@ impl fmt::Display for Plan {
         )?;
         for (name, value) in self.sink_rows() {
             row(name, value)?;
+        }
+        for schema in &self.schemas {
+            row("schema", schema::row(schema))?;
         }
         row(
             "timeouts",

@@ -3,7 +3,10 @@
 //! [`KEYS`] is the one list from which flags, environment variables and the file's keys come, so that
 //! they cannot drift apart. Nothing here knows what a value means beyond its kind.
 pub use super::keys::{ALIASES, KEYS};
-use super::{ConfigError, Origin};
+use super::{
+    ConfigError, Origin,
+    schema::{self, Written},
+};
 use std::collections::BTreeMap;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -82,6 +85,8 @@ pub struct Given {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Raw {
     values: BTreeMap<&'static str, Given>,
+    /// What the file says of events, which is no setting.
+    pub schemas: Vec<Written>,
 }
 
 impl Raw {
@@ -136,6 +141,11 @@ impl TomlReader<'_> {
         for (name, value) in entries {
             let full = format!("{prefix}{}", name.get_ref().replace('-', "_"));
             let line = line_of(self.text, name.span().start);
+            if full == "schema" {
+                let found = schema::written(value.get_ref(), line, self.text, self.path, &mut self.errors);
+                self.raw.schemas.extend(found);
+                continue;
+            }
             let key = Key::in_file(&full);
             match (key, value.get_ref()) {
                 (Some(key), found) => {
@@ -148,9 +158,8 @@ impl TomlReader<'_> {
                         Some(_) => self.refuse(key.name, written, line, "given twice".into()),
                         None => {
                             let why = format!(
-                                "{} {} cannot stand here; expected {}",
-                                article(found.type_str()),
-                                found.type_str(),
+                                "{} cannot stand here; expected {}",
+                                with_article(found),
                                 expected(key.kind)
                             );
                             self.refuse(key.name, written, line, why);
@@ -201,13 +210,15 @@ fn texts(kind: Kind, value: &DeValue<'_>) -> Option<Vec<String>> {
 }
 
 /// An integer in whatever base as decimal text; one beyond all bounds stays as written, to be refused later.
-fn decimal(number: &DeInteger<'_>) -> String {
+pub(super) fn decimal(number: &DeInteger<'_>) -> String {
     i128::from_str_radix(number.as_str(), number.radix())
         .map_or(number.to_string(), |value| value.to_string())
 }
 
-fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+/// A value's type in words: `an integer`.
+pub(super) fn with_article(value: &DeValue<'_>) -> String {
+    let noun = value.type_str();
+    format!("{} {noun}", if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
 }
 
 /// The kind in words.
@@ -229,7 +240,7 @@ fn suggestion(name: &str) -> Option<&'static str> {
     (near(&best) > 800).then_some(best.name)
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|&&byte| byte == b'\n').count()
 }
 

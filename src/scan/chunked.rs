@@ -12,7 +12,8 @@
 //! No verdict is kept here: who must not act on them before the body is whole keeps them.
 use crate::exact::{self, skip_blank};
 use crate::fast::{Fast, Open, Run};
-use crate::frame::{self, Frame, limits, trim};
+use crate::fields::Window;
+use crate::frame::{self, Each, Frame, limits, trim};
 use crate::grammar::Grammar;
 use crate::{Format, MAX_EVENT_BYTES, Scanner, Verdict};
 
@@ -126,7 +127,7 @@ impl Scanner {
     /// Each byte is looked at once or twice, however small the pieces are; few new bytes may be left for the next
     /// call. The scalar kernel leaves everything to [`Scanner::finish`].
     pub fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
-        if let Some(mut fast) = self.fast()
+        if let Some(mut fast) = self.fast(false)
             && !progress.stopped
         {
             progress.run.more = true;
@@ -137,7 +138,7 @@ impl Scanner {
     /// Judges the rest of a body: `body` is all of it. What [`Scanner::advance`] told before and this tells now is
     /// what [`Scanner::scan`] says of the whole.
     pub fn finish(&mut self, progress: &mut Progress, body: &[u8], mut each: impl FnMut(Verdict)) {
-        match self.fast() {
+        match self.fast(false) {
             Some(mut fast) => {
                 progress.run.more = false;
                 fast.finish(progress, &mut Frame { body, each });
@@ -148,7 +149,7 @@ impl Scanner {
 }
 
 impl Fast<'_> {
-    fn advance<E: FnMut(Verdict)>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
+    fn advance<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
         if matches!(progress.stage, Stage::Start | Stage::First) {
             progress.find_start(frame.body);
         }
@@ -163,7 +164,7 @@ impl Fast<'_> {
         }
     }
 
-    fn finish<E: FnMut(Verdict)>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
+    fn finish<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
         let whole = trim(frame.body, 0..frame.body.len());
         if matches!(progress.stage, Stage::Object | Stage::Ended(_)) {
             self.first_line(progress, frame);
@@ -175,15 +176,15 @@ impl Fast<'_> {
             Stage::Lines => self.go_lines(frame, &mut progress.run, &mut progress.open),
             Stage::Element | Stage::Between => self.last_elements(progress, frame, whole.end),
             Stage::Ended(end) if end == whole.end && limits(&whole).is_none() => match progress.open.breaks {
-                false => frame.good(whole, false),
+                false => frame.good(whole, false, None),
                 true => frame.tell(whole, None),
             },
-            _ => frame::scan(self, frame.body, progress.format, &mut frame.each),
+            _ => frame::go(self, frame, progress.format),
         }
     }
 
     /// An object that begins a body of no named format: if it has a line for itself, lines follow.
-    fn first_line<E: FnMut(Verdict)>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
+    fn first_line<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>) {
         let (body, start) = (frame.body, progress.open.start);
         let Some(seen) = progress.first_line.filter(|_| progress.format == Format::Sniff) else { return };
         let Some(end) = memchr::memchr(b'\n', &body[seen..]).map(|at| seen + at) else {
@@ -223,12 +224,7 @@ impl Fast<'_> {
 
     /// Judges the elements that end in `body`, the front of the frame's.
     #[inline(always)]
-    fn elements<E: FnMut(Verdict)>(
-        &mut self,
-        progress: &mut Progress,
-        frame: &mut Frame<'_, E>,
-        body: &[u8],
-    ) {
+    fn elements<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>, body: &[u8]) {
         progress.next_element(body);
         while !progress.stopped && progress.run.goes_on(body.len()) {
             let from = self.next_window(&mut progress.run, body);
@@ -256,7 +252,7 @@ impl Fast<'_> {
 
     /// Judges the element that is open, of which `last` is the last byte if it is an object and nothing is odd.
     #[inline(always)]
-    fn element<E: FnMut(Verdict)>(
+    fn element<E: Each>(
         &mut self,
         progress: &mut Progress,
         frame: &mut Frame<'_, E>,
@@ -268,7 +264,8 @@ impl Fast<'_> {
         let end = if body[at] == b'{' && !odd && limits(&(at..last + 1)).is_none() {
             let event = &body[at..last + 1];
             let breaks = progress.open.breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
-            frame.good(at..last + 1, breaks);
+            let from = progress.run.at - self.scratch.done;
+            frame.good(at..last + 1, breaks, Some(Window { scratch: self.scratch, from }));
             last + 1
         } else {
             *self.second_looks += 1;
@@ -285,18 +282,13 @@ impl Fast<'_> {
     }
 
     /// Judges the elements of an array from `at` on; it ends before `limit`, blanks behind it apart.
-    pub fn go_array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize, limit: usize) {
+    pub fn go_array<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize, limit: usize) {
         let mut progress = Progress::new(Format::Json);
         progress.begin(Stage::Element, at);
         self.last_elements(&mut progress, frame, limit);
     }
 
-    fn last_elements<E: FnMut(Verdict)>(
-        &mut self,
-        progress: &mut Progress,
-        frame: &mut Frame<'_, E>,
-        limit: usize,
-    ) {
+    fn last_elements<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>, limit: usize) {
         progress.open.start = progress.open.start.min(limit);
         if !progress.stopped {
             self.elements(progress, frame, &frame.body[..limit]);

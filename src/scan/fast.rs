@@ -1,5 +1,6 @@
 //! The scanner: windows of a body through a kernel, what they found as verdicts.
-use crate::frame::{self, Frame, Way, trim};
+use crate::fields::{Fields, Found, Window};
+use crate::frame::{self, Each, Frame, Way, WithFields, trim};
 use crate::grammar::Grammar;
 use crate::kernel::{self, WindowFn};
 use crate::window::{Carry, Job, Scratch, Tail};
@@ -57,22 +58,41 @@ impl Scanner {
     /// Calls `each` once for each event of `body`, in order; blank lines are no events, nor is there any in
     /// a blank body or an empty array. Bodies must be shorter than 2⁶³ bytes, which all slices are.
     #[inline]
-    pub fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
-        match self.fast() {
-            None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, &mut each),
-            Some(mut fast) => frame::scan(&mut fast, body, format, &mut each),
+    pub fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
+        self.scan_each(body, format, each);
+    }
+
+    /// The same, and `each` is told what was found in a good event of what `fields` wants. What it is told with a
+    /// refused event is of no meaning. Where nothing is wanted, [`scan`](Scanner::scan) does less.
+    pub fn scan_fields(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scan_each(body, format, WithFields { fields, found: Found::new(), each });
+    }
+
+    #[inline(always)]
+    fn scan_each<E: Each>(&mut self, body: &[u8], format: Format, each: E) {
+        match self.fast(E::FIELDS) {
+            None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, each),
+            Some(mut fast) => frame::scan(&mut fast, body, format, each),
         }
     }
 
     /// What a kernel works with; none for the scalar one.
     #[inline(always)]
-    pub(crate) fn fast(&mut self) -> Option<Fast<'_>> {
+    pub(crate) fn fast(&mut self, fields: bool) -> Option<Fast<'_>> {
         Some(Fast {
             window: self.window?,
             tail: &mut self.tail,
             scratch: &mut self.scratch,
             second_looks: &mut self.second_looks,
             breaks: true,
+            fields,
+            one_window: false,
         })
     }
 }
@@ -84,6 +104,10 @@ pub(crate) struct Fast<'s> {
     pub second_looks: &'s mut u64,
     /// The event that was vouched for last may hold line breaks.
     breaks: bool,
+    /// Windows are asked for names.
+    fields: bool,
+    /// The last event that was vouched for alone lies in one window.
+    one_window: bool,
 }
 
 /// How a run of windows goes through a body.
@@ -133,7 +157,7 @@ impl Fast<'_> {
     /// Looks at the next window of `body`; what was found is in the scratch. Returns where it began.
     pub fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
         let from = run.at;
-        let job = Job::new(body, from, run.more, run.lines, self.tail);
+        let job = Job::new(body, from, run.more, run.lines, self.fields, self.tail);
         // Other bodies may have been looked at since.
         self.scratch.prims[0] = run.prims;
         // SAFETY: `Scanner::new` made sure of the processor, and the body and the tail are readable.
@@ -151,7 +175,7 @@ impl Fast<'_> {
 impl Way for Fast<'_> {
     fn vouches(&mut self, event: &[u8]) -> bool {
         let mut run = Run::new(0, false, Grammar::LINE);
-        self.breaks = false;
+        (self.breaks, self.one_window) = (false, false);
         loop {
             let from = self.next_window(&mut run, event);
             self.breaks |= self.scratch.breaks;
@@ -161,7 +185,9 @@ impl Way for Fast<'_> {
             }
             if self.scratch.ends_len > 0 {
                 // The event ends here; it is whole if nothing follows.
-                return from + usize::from(self.scratch.ends[0]) + 1 == event.len();
+                let whole = from + usize::from(self.scratch.ends[0]) + 1 == event.len();
+                self.one_window = whole && from == 0;
+                return whole;
             }
             if run.at >= event.len() {
                 self.breaks = true;
@@ -174,11 +200,15 @@ impl Way for Fast<'_> {
         self.breaks
     }
 
-    fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+    fn window(&self, start: usize) -> Option<Window<'_>> {
+        self.one_window.then_some(Window { scratch: self.scratch, from: start })
+    }
+
+    fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
         self.go_lines(frame, &mut Run::new(at, true, Grammar::LINE), &mut Open::at(at));
     }
 
-    fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
+    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
         if let Some(at) = frame.first_element(whole.start, whole.end) {
             self.go_array(frame, at, whole.end);
         }
@@ -188,7 +218,7 @@ impl Way for Fast<'_> {
 impl Fast<'_> {
     /// Judges the lines whose ends are here.
     #[inline(always)]
-    pub fn go_lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, run: &mut Run, open: &mut Open) {
+    pub fn go_lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, run: &mut Run, open: &mut Open) {
         let body = frame.body;
         let Open { mut start, mut odd, mut breaks } = *open;
         while run.goes_on(body.len()) {
@@ -214,7 +244,7 @@ impl Fast<'_> {
                 }
                 if !odd && span.len() <= MAX_EVENT_BYTES {
                     let breaks = breaks && memchr::memchr(b'\r', &body[span.clone()]).is_some();
-                    frame.good(span, breaks);
+                    frame.good(span, breaks, Some(Window { scratch, from }));
                 } else {
                     *self.second_looks += 1;
                     let flaw = frame.judge_exactly(&span);

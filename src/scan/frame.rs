@@ -1,5 +1,6 @@
 //! Finds the events of a body and gets each its verdict. How lines and arrays are gone through is the way's.
 use crate::exact::{self, Flaw, skip_blank};
+use crate::fields::{Fields, Found, Window, by_window};
 use crate::{Format, Kind, MAX_EVENT_BYTES, Verdict};
 use core::ops::Range;
 
@@ -13,11 +14,61 @@ pub(crate) trait Way {
         true
     }
 
+    /// The window that vouches for all of the event at `start`, if the last event was vouched for by one.
+    fn window(&self, _start: usize) -> Option<Window<'_>> {
+        None
+    }
+
     /// One event a line, from `at` on.
-    fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize);
+    fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize);
 
     /// The elements of an array, `whole` being the body without the white space around it.
-    fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>);
+    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>);
+}
+
+/// Where verdicts go.
+pub(crate) trait Each {
+    /// Names at the events' own depth are wanted of each window.
+    const FIELDS: bool = false;
+
+    fn tell(&mut self, verdict: Verdict);
+
+    /// `body[span]` is good; `window` is the one that vouches for all of it, if there is one.
+    #[inline(always)]
+    fn good(&mut self, _body: &[u8], span: Range<usize>, breaks: bool, _window: Option<Window<'_>>) {
+        self.tell(Verdict::Good { span, breaks });
+    }
+}
+
+impl<F: FnMut(Verdict)> Each for F {
+    #[inline(always)]
+    fn tell(&mut self, verdict: Verdict) {
+        self(verdict);
+    }
+}
+
+/// Verdicts, each with what was found in the event.
+pub(crate) struct WithFields<'f, F> {
+    pub fields: &'f Fields,
+    pub found: Found,
+    pub each: F,
+}
+
+impl<F: FnMut(Verdict, &Found)> Each for WithFields<'_, F> {
+    const FIELDS: bool = true;
+
+    fn tell(&mut self, verdict: Verdict) {
+        (self.each)(verdict, &self.found);
+    }
+
+    #[inline]
+    fn good(&mut self, body: &[u8], span: Range<usize>, breaks: bool, window: Option<Window<'_>>) {
+        match window.filter(|window| window.from <= span.start) {
+            Some(window) => by_window(self.fields, window, body, span.clone(), &mut self.found),
+            None => self.fields.find(&body[span.clone()], &mut self.found),
+        }
+        self.tell(Verdict::Good { span, breaks });
+    }
 }
 
 /// A body and where its verdicts go.
@@ -27,32 +78,40 @@ pub(crate) struct Frame<'a, E> {
 }
 
 /// Calls `each` once for each event of `body`.
-pub(crate) fn scan(way: &mut impl Way, body: &[u8], format: Format, each: impl FnMut(Verdict)) {
-    let mut frame = Frame { body, each };
+pub(crate) fn scan(way: &mut impl Way, body: &[u8], format: Format, each: impl Each) {
+    go(way, &mut Frame { body, each }, format);
+}
+
+/// Tells of each event of the frame's body.
+pub(crate) fn go<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>, format: Format) {
     match format {
-        Format::Json => json(way, &mut frame),
-        Format::Lines => way.lines(&mut frame, 0),
-        Format::Sniff => sniff(way, &mut frame),
+        Format::Json => json(way, frame),
+        Format::Lines => way.lines(frame, 0),
+        Format::Sniff => sniff(way, frame),
     }
 }
 
 /// One value: an object, or an array of events.
-fn json<E: FnMut(Verdict)>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
+fn json<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
     let whole = trim(frame.body, 0..frame.body.len());
     match frame.body.get(whole.start) {
         Some(b'[') => way.array(frame, whole),
         _ if whole.is_empty() => {}
-        _ => match frame.judge(way, &whole) {
-            None if !way.may_break() => frame.good(whole, false),
-            flaw => frame.tell(whole, flaw),
-        },
+        _ => {
+            let flaw = frame.judge(way, &whole);
+            let window = way.window(whole.start);
+            match flaw {
+                None if !way.may_break() => frame.good(whole, false, window),
+                flaw => frame.tell_seen(whole, flaw, window),
+            }
+        }
     }
 }
 
 /// An unnamed format. Nothing is emitted before the decision, which is exact: behind a first line that is
 /// an event, more text means that the body is not one object; a first line that is none means that not
 /// each line stands alone.
-fn sniff<E: FnMut(Verdict)>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
+fn sniff<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
     let whole = trim(frame.body, 0..frame.body.len());
     match frame.body.get(whole.start) {
         None => return,
@@ -68,11 +127,11 @@ fn sniff<E: FnMut(Verdict)>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
             return frame.tell(whole, flaw);
         }
     }
-    frame.tell(first, flaw);
+    frame.tell_seen(first.clone(), flaw, way.window(first.start));
     way.lines(frame, next);
 }
 
-impl<E: FnMut(Verdict)> Frame<'_, E> {
+impl<E: Each> Frame<'_, E> {
     /// What is wrong with `span`, trimmed of white space, as one event.
     pub fn judge(&mut self, way: &mut impl Way, span: &Range<usize>) -> Option<Flaw> {
         let flaw = limits(span);
@@ -155,19 +214,24 @@ impl<E: FnMut(Verdict)> Frame<'_, E> {
 
     /// The verdict on `span`: bad if there is a flaw.
     pub fn tell(&mut self, span: Range<usize>, flaw: Option<Flaw>) {
+        self.tell_seen(span, flaw, None);
+    }
+
+    /// The same of an event that lies in a window; where there is a flaw, no matter what the window is.
+    fn tell_seen(&mut self, span: Range<usize>, flaw: Option<Flaw>, window: Option<Window<'_>>) {
         match flaw {
             None => {
                 let breaks = memchr::memchr2(b'\n', b'\r', &self.body[span.clone()]).is_some();
-                self.good(span, breaks);
+                self.good(span, breaks, window);
             }
-            Some(Flaw { offset, kind }) => (self.each)(Verdict::Bad { span, offset, kind }),
+            Some(Flaw { offset, kind }) => self.each.tell(Verdict::Bad { span, offset, kind }),
         }
     }
 
     /// A good event.
     #[inline(always)]
-    pub fn good(&mut self, span: Range<usize>, breaks: bool) {
-        (self.each)(Verdict::Good { span, breaks });
+    pub fn good(&mut self, span: Range<usize>, breaks: bool, window: Option<Window<'_>>) {
+        self.each.good(self.body, span, breaks, window);
     }
 }
 
@@ -179,7 +243,7 @@ impl<V: FnMut(&[u8]) -> bool> Way for Exact<'_, V> {
         (self.0)(event)
     }
 
-    fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+    fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
         // One search of the whole body spares one for each event: raw carriage returns are rare.
         let returns = memchr::memchr(b'\r', frame.body).is_some();
         let mut start = at;
@@ -190,13 +254,13 @@ impl<V: FnMut(&[u8]) -> bool> Way for Exact<'_, V> {
                 continue;
             }
             match frame.judge(self, &line) {
-                None if !returns => frame.good(line, false),
+                None if !returns => frame.good(line, false, None),
                 flaw => frame.tell(line, flaw),
             }
         }
     }
 
-    fn array<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
+    fn array<E: Each>(&mut self, frame: &mut Frame<'_, E>, whole: Range<usize>) {
         let mut next = frame.first_element(whole.start, whole.end);
         while let Some(at) = next {
             let Some(end) = frame.element(at, whole.end) else { return };

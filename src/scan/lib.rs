@@ -34,6 +34,7 @@ mod checks;
 mod chunked;
 pub(crate) mod exact;
 mod fast;
+pub mod fields;
 mod frame;
 mod grammar;
 mod kernel;
@@ -43,6 +44,7 @@ mod window;
 
 pub use chunked::Progress;
 pub use fast::Scanner;
+pub use fields::{Fields, Found, Slot, Unescaped};
 pub use kernel::Kernel;
 pub use kind::Kind;
 

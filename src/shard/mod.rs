@@ -168,7 +168,7 @@ impl Running {
 pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
     let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
-    let validator = plan.scanner;
+    let (validator, schemas) = (plan.scanner, plan.schemas.clone());
     let Assignment { number, core, listeners, resume, beyond, spill, requests, .. } = assignment;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
@@ -176,7 +176,8 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
         .io_memory(plan.executor_io_bytes as usize)
         .spawn(move || async move {
             let sink = sink(number, &resume, &beyond, &spill)?;
-            let core = make(config, sink, validator)?;
+            let mut core = make(config, sink, validator)?;
+            core.set_schemas(&schemas).map_err(|bad| io::Error::other(bad.why.reason()))?;
             let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
             let shard = Shard { core, edge, spill: spill.map(|setup| setup.edge(number)), feed: None };
             let (keeper, to_keeper) = (requests.clone(), requests);

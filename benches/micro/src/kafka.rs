@@ -119,8 +119,16 @@ fn through_sink(lines: &[&[u8]], headers: HeaderRules) -> Work {
         let route = sink.route(0, &stream).expect("its broker is connected");
         for (value, wall_ms) in events.iter().zip(NOW_MS as u64..) {
             let value = black_box(value);
-            let event =
-                Event { stream: &stream, key: None, value, breaks: false, now_ns: 0, wall_ms, id: None };
+            let event = Event {
+                stream: &stream,
+                key: None,
+                value,
+                picked: None,
+                breaks: false,
+                now_ns: 0,
+                wall_ms,
+                id: None,
+            };
             sink.append(&mut records, &route, &event).expect("the arena is large enough");
         }
         records.arena.events() as usize

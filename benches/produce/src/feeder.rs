@@ -263,6 +263,7 @@ impl Feeder {
                 stream: &stream,
                 key: self.load.keyed.then_some(&key[..]),
                 value,
+                picked: None,
                 breaks: false,
                 now_ns: self.now_ns,
                 wall_ms: self.wall_ms,

@@ -2,6 +2,7 @@
 use super::ahead::{self, AheadId, Told, each_line};
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::{Admission, short};
+use super::look::{self, Good, Judged};
 use super::tail::Arrival;
 use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
@@ -213,7 +214,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     ) -> Result<Tally, NoRoom> {
         let (sampled, now_ns, wall_ms) = (self.is_sampled(), self.now_ns, self.wall_ms);
         let (keeps, admits) = (self.quarantine.is_some(), self.admits());
-        let Hub { bays, open_bay, scanner, aheads, clock, errors, errors_free, sink, config, .. } = self;
+        let Hub { bays, open_bay, scanner, checks, aheads, clock, errors, errors_free, sink, config, .. } =
+            self;
         let (own, spill) = bays.split_at_mut(2);
         let (bay, fits) = match open_bay.checked_sub(2) {
             None => (&mut own[*open_bay], None),
@@ -236,13 +238,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let timed = sampled || body.len() >= LARGE_BYTES;
         let start_ns = if timed { clock.now_ns() } else { 0 };
         let runs = way.takes_runs();
-        let mut take = |span: Range<usize>, verdict: Result<(u32, bool), (usize, Reason)>| {
+        let mut take = |span: Range<usize>, verdict: Judged<'_>| {
             let at = index;
             let (offset, reason) = match verdict {
-                Ok((events, breaks)) => {
+                Ok(Good { events, breaks, picked }) => {
                     let before_ns = if sampled { clock.now_ns() } else { 0 };
                     let value = &body[span.clone()];
-                    let event = Event { stream, key, value, breaks, now_ns, wall_ms, id: None };
+                    let event = Event { stream, key, value, picked, breaks, now_ns, wall_ms, id: None };
                     let appended = way.append_run(&event, events);
                     append_ns += if sampled { clock.now_ns() - before_ns } else { 0 };
                     index += events;
@@ -261,11 +263,23 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
             refusals.take(&mut tally, record, at, &body[span]);
         };
-        ahead::judge(scanner, ahead.map(|id| &aheads[usize::from(id)]), body, format, |told| match told {
-            Told::Bad { span, offset, reason } => take(span, Err((offset, reason))),
-            Told::Good { span, events, breaks } if runs || events == 1 => take(span, Ok((events, breaks))),
-            Told::Good { span, breaks, .. } => each_line(body, span, |span| take(span, Ok((1, breaks)))),
-        });
+        match checks.of(stream) {
+            None => {
+                let ahead = ahead.map(|id| &aheads[usize::from(id)]);
+                ahead::judge(scanner, ahead, body, format, |told| match told {
+                    Told::Bad { span, offset, reason } => take(span, Err((offset, reason))),
+                    Told::Good { span, events, breaks } if runs || events == 1 => {
+                        take(span, Ok(Good { events, breaks, picked: None }));
+                    }
+                    Told::Good { span, breaks, .. } => {
+                        each_line(body, span, |span| {
+                            take(span, Ok(Good { events: 1, breaks, picked: None }))
+                        });
+                    }
+                });
+            }
+            Some(check) => look::judge(scanner, check, body, format, take),
+        }
         tally.run = bay.batch.newest_run() as u32;
         if timed {
             let scan_ns = (clock.now_ns() - start_ns).saturating_sub(append_ns);

@@ -257,6 +257,10 @@ pub(super) fn pool(connections: usize) -> (Vec<Ahead>, Vec<AheadId>) {
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// Judges what is new of a body that is not whole yet.
     pub(super) fn look_ahead(&mut self, conn: &mut Conn<M>, of: ConnId, body: &[u8], format: Format) {
+        if !self.checks.is_empty() {
+            // What is looked up in an event is looked up when it is taken; logs hold verdicts alone.
+            return;
+        }
         if conn.ahead.is_none() && body.len() >= PIECE_BYTES_MIN {
             conn.ahead = self.aheads_free.pop();
             if let Some(id) = conn.ahead {

@@ -27,6 +27,7 @@ mod commit;
 mod conn;
 mod http;
 mod lines;
+mod look;
 pub mod outbox;
 mod partial;
 pub mod replay;
@@ -44,7 +45,7 @@ use crate::ack::Ack;
 use crate::batch::ledger::Ledger;
 use crate::batch::policy::Policy;
 use crate::batch::store::Layout;
-use crate::json::Scanner;
+use crate::json::{Scanner, schema::Checks};
 use crate::memory::{Clock, Memory};
 use crate::metrics::{Metrics, cause::Spells};
 use crate::reply::{Composer, ErrorRecord};
@@ -142,6 +143,8 @@ struct Hub<M, C, S, K> {
     config: Config,
     clock: C,
     scanner: S,
+    /// What is looked up in events besides.
+    checks: Checks,
     /// What is known of bodies that are not whole yet.
     aheads: Vec<Ahead>,
     aheads_free: Vec<AheadId>,
@@ -209,6 +212,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let (now_ns, wall_ms) = (clock.now_ns(), clock.wall_ms());
         let spill = sink.spill().map(|spill| spill::State::new(spill, config.ack, now_ns, wall_ms));
         config.ack = sink.reached(config.ack);
+        let checks = look::checks(&[], &sink).unwrap_or_default();
         let (bytes, refused) = (config.batch_arena_bytes, config.refused_arena_bytes);
         let mut bay = |layout| Bay::new(layout, bytes, refused, n, &mut memory);
         let layouts = [sink.layout(), sink.layout(), Layout::Lines, Layout::Lines];
@@ -221,6 +225,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             body_budget: config.body_budget_bytes,
             clock,
             scanner,
+            checks,
             aheads,
             aheads_free,
             sink,

@@ -85,9 +85,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         let Replayed { stream, key, value, .. } = *event;
         let id = Some((event.shard, event.seq));
         let appended = match Way::find(&mut bay.batch, sink, now_ns, stream) {
-            Ok(mut way) => {
-                way.append(&Event { stream, key, value, breaks: false, now_ns, wall_ms: event.time_ms, id })
-            }
+            Ok(mut way) => way.append(&Event {
+                stream,
+                key,
+                value,
+                picked: None,
+                breaks: false,
+                now_ns,
+                wall_ms: event.time_ms,
+                id,
+            }),
             Err(NoRoom::Refused(reject)) => return Err(Unsent::Refused(reject)),
             Err(NoRoom::Later | NoRoom::Never) => {
                 let why = sink.kafka_mut().and_then(|kafka| unroutable(kafka, now_ns, stream));

@@ -1,5 +1,5 @@
 //! The scanners of `ringmill-scan` behind [`Scanner`].
-use super::{Format, Kernel, Progress, Scanner, ScannerFigures, Verdict};
+use super::{Fields, Format, Found, Kernel, Progress, Scanner, ScannerFigures, Verdict};
 
 /// Judges with one of the kernels; the exact judge has the last word on all that they do not vouch for.
 pub struct FastScanner {
@@ -27,6 +27,17 @@ impl Scanner for FastScanner {
     #[inline]
     fn scan(&mut self, body: &[u8], format: Format, mut each: impl FnMut(Verdict)) {
         self.scanner.scan(body, format, |verdict| each(verdict.into()));
+    }
+
+    #[inline]
+    fn scan_fields(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        fields: &Fields,
+        mut each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scanner.scan_fields(body, format, fields, |verdict, found| each(verdict.into(), found));
     }
 
     fn looks_ahead(&self) -> bool {

@@ -7,13 +7,16 @@
 use crate::metrics::ScannerFigures;
 use core::ops::Range;
 use ringmill_scan::Kind;
+pub use ringmill_scan::{Fields, Found, Slot};
 
 mod fast;
 pub mod pointer;
 mod reason;
+pub mod schema;
 mod simd;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 pub use fast::{FastScanner, StrictScanner};
 pub use reason::Reason;
@@ -47,6 +50,24 @@ pub trait Scanner {
     /// Calls `each` once for each event of `body`, in order; blank lines are no events, nor is there any in
     /// a blank body or an empty array.
     fn scan(&mut self, body: &[u8], format: Format, each: impl FnMut(Verdict));
+
+    /// The same, and `each` is told what was found in a good event of what `fields` wants. What it is told with a
+    /// refused event is of no meaning.
+    fn scan_fields(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        fields: &Fields,
+        mut each: impl FnMut(Verdict, &Found),
+    ) {
+        let mut found = Found::new();
+        self.scan(body, format, |verdict| {
+            if let Verdict::Good { span, .. } = &verdict {
+                fields.find(&body[span.clone()], &mut found);
+            }
+            each(verdict, &found);
+        });
+    }
 
     /// Whether [`Scanner::advance`] does anything.
     fn looks_ahead(&self) -> bool {
@@ -128,6 +149,20 @@ impl Scanner for AnyScanner {
             AnyScanner::Fast(scanner) => scanner.scan(body, format, each),
             AnyScanner::Exact(scanner) => scanner.scan(body, format, each),
             AnyScanner::Simd(scanner) => scanner.scan(body, format, each),
+        }
+    }
+
+    fn scan_fields(
+        &mut self,
+        body: &[u8],
+        format: Format,
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.scan_fields(body, format, fields, each),
+            AnyScanner::Exact(scanner) => scanner.scan_fields(body, format, fields, each),
+            AnyScanner::Simd(scanner) => scanner.scan_fields(body, format, fields, each),
         }
     }
 

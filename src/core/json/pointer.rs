@@ -5,6 +5,7 @@
 //! no JSON it finds something or nothing, and ends.
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+pub use ringmill_scan::Unescaped;
 
 /// A parsed pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,12 @@ impl BadPointer {
     }
 }
 
+/// The place in an array that a name stands for: digits without a needless zero.
+pub(super) fn index(name: &str) -> Option<usize> {
+    let plain = name == "0" || !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { name.parse().ok() } else { None }
+}
+
 impl Pointer {
     /// Reads a pointer such as `/user/id` or `/tags/0`.
     ///
@@ -58,11 +65,14 @@ impl Pointer {
                     },
                 });
             }
-            let plain = name == b"0" || !name.starts_with(b"0") && name.iter().all(u8::is_ascii_digit);
-            let index = if plain { part.parse().ok() } else { None };
-            Ok(Step { name: name.into(), index })
+            Ok(Step { name: name.into(), index: index(part) })
         });
         Ok(Pointer { steps: steps.collect::<Result<_, _>>()? })
+    }
+
+    /// Its names, unescaped, from the event's own members inwards.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps.iter().map(|step| &*step.name)
     }
 
     /// The bytes of the value that it points to, quotes of a string included; `None` if there is none.
@@ -70,7 +80,7 @@ impl Pointer {
         let mut value = event;
         for step in &self.steps {
             value = match value.get(skip_blank(value, 0))? {
-                b'{' => member(value, &step.name)?,
+                b'{' => member(value, |raw| is_name(raw, &step.name))?,
                 b'[' => element(value, step.index?)?,
                 _ => return None,
             };
@@ -79,8 +89,8 @@ impl Pointer {
     }
 }
 
-/// The value of the first member called `name`.
-fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
+/// The value of the first member whose name, as it stands between its quotes, is the one.
+pub(super) fn member(object: &[u8], is: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let mut at = skip_blank(object, 0) + 1;
     loop {
         at = skip_blank(object, at);
@@ -88,7 +98,7 @@ fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
             return None;
         }
         let end = string_end(object, at)?;
-        let found = is_name(&object[at + 1..end - 1], name);
+        let found = is(&object[at + 1..end - 1]);
         at = skip_blank(object, end);
         // The colon.
         at = skip_blank(object, at + 1);
@@ -105,7 +115,7 @@ fn member<'e>(object: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
 }
 
 /// Element number `index`.
-fn element(array: &[u8], index: usize) -> Option<&[u8]> {
+pub(super) fn element(array: &[u8], index: usize) -> Option<&[u8]> {
     let mut at = skip_blank(array, 0) + 1;
     let mut number = 0;
     loop {
@@ -134,7 +144,7 @@ fn is_name(raw: &[u8], name: &[u8]) -> bool {
     }
 }
 
-fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
         at += 1;
     }
@@ -142,7 +152,7 @@ fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Behind the closing quote of the string whose opening one is at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
         at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
@@ -154,7 +164,7 @@ fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Behind the value that begins at `at`; beyond `at` in any case.
-fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(super) fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at)? {
         b'"' => string_end(bytes, at),
         b'{' | b'[' => nested_end(bytes, at),
@@ -182,75 +192,6 @@ fn nested_end(bytes: &[u8], mut at: usize) -> Option<usize> {
         if depth == 0 {
             return Some(at);
         }
-    }
-}
-
-/// The bytes that a string stands for.
-#[derive(Clone, Debug)]
-pub struct Unescaped<'a> {
-    rest: &'a [u8],
-    /// The character last decoded, from `at` on not yet given.
-    held: [u8; 4],
-    at: u8,
-    len: u8,
-}
-
-impl<'a> Unescaped<'a> {
-    /// Of what stands between the quotes.
-    pub fn of(raw: &'a [u8]) -> Unescaped<'a> {
-        Unescaped { rest: raw, held: [0; 4], at: 0, len: 0 }
-    }
-
-    fn unit(&self, at: usize) -> Option<u32> {
-        let digits = core::str::from_utf8(self.rest.get(at..at + 4)?).ok()?;
-        u32::from_str_radix(digits, 16).ok()
-    }
-
-    /// The escape at the front: the character and how many bytes it takes.
-    fn escape(&self) -> (char, usize) {
-        let plain = match self.rest.get(1) {
-            Some(b'u') => None,
-            Some(b'b') => Some('\u{8}'),
-            Some(b'f') => Some('\u{c}'),
-            Some(b'n') => Some('\n'),
-            Some(b'r') => Some('\r'),
-            Some(b't') => Some('\t'),
-            Some(other) => Some(*other as char),
-            None => Some('\\'),
-        };
-        if let Some(plain) = plain {
-            return (plain, 2);
-        }
-        let high = self.unit(2).unwrap_or(0xfffd);
-        let low = if self.rest.get(6..8) == Some(b"\\u") { self.unit(8) } else { None };
-        match (high, low) {
-            (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
-                let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-            }
-            _ => (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-        }
-    }
-}
-
-impl Iterator for Unescaped<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        if self.at < self.len {
-            self.at += 1;
-            return Some(self.held[usize::from(self.at) - 1]);
-        }
-        let first = *self.rest.first()?;
-        if first != b'\\' {
-            self.rest = &self.rest[1..];
-            return Some(first);
-        }
-        let (character, taken) = self.escape();
-        self.rest = self.rest.get(taken..).unwrap_or_default();
-        self.len = character.encode_utf8(&mut self.held).len() as u8;
-        self.at = 1;
-        Some(self.held[0])
     }
 }
 

@@ -1,38 +1,24 @@
-//! Why an event is refused: one byte inside, plain English outside.
+//! Why an event is refused: one pointer inside, plain English outside.
+use crate::reply::REASON_BYTES_MAX;
+use alloc::{boxed::Box, string::String};
 use core::fmt;
 
 /// Why an event is refused. Small and `Copy`, so that verdicts can be kept without allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Reason(pub(crate) u8);
+pub struct Reason(&'static &'static str);
 
-/// Declares the reasons from one list, so that number, name and text cannot drift apart.
+/// Declares the reasons from one list, so that name and text cannot drift apart.
 macro_rules! reasons {
     ($($name:ident $text:literal)*) => {
-        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
-        #[repr(u8)]
-        enum Code { $($name),* }
-
         impl Reason {
-            $(#[doc = concat!("\"", $text, "\"")] pub const $name: Reason = Reason(Code::$name as u8);)*
+            $(#[doc = concat!("\"", $text, "\"")] pub const $name: Reason = Reason(&$text);)*
 
-            /// Every reason, by number.
+            /// Every reason but those that a schema words.
             pub const ALL: &[Reason] = &[$(Reason::$name),*];
-
-            /// Its place in [`Reason::ALL`].
-            pub const fn number(self) -> u8 {
-                self.0
-            }
-
-            /// What is wrong, for people. Plain ASCII without `"` or `\`: it goes into JSON as it is.
-            pub const fn as_str(self) -> &'static str {
-                const TEXTS: &[&str] = &[$($text),*];
-                TEXTS[self.0 as usize]
-            }
         }
     };
 }
 
-// New ones go to the end: the numbers may be kept beside quarantined bytes.
 reasons! {
     NOT_AN_OBJECT "an event must be a JSON object"
     BYTE_ORDER_MARK "a byte order mark must not precede the event"
@@ -64,6 +50,27 @@ reasons! {
     KAFKA_REFUSED "refused by Kafka"
     HTTP_TOO_LARGE "larger than the HTTP target takes"
     HTTP_REFUSED "refused by the HTTP target"
+    SCHEMA_STRANGER "a name that the schema does not have"
+}
+
+impl Reason {
+    /// What is wrong, for people. Plain ASCII without `"` or `\`: it goes into JSON as it is.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// Its place in [`Reason::ALL`]; 255 for one that a schema words.
+    pub fn number(self) -> u8 {
+        Reason::ALL.iter().position(|known| *known == self).unwrap_or(255) as u8
+    }
+
+    /// A reason that the configuration words; what is not plain becomes `?`, and what does not fit into a reply is
+    /// cut. It stays in memory for good: to be made at start only.
+    pub(super) fn worded(text: &str) -> Reason {
+        let clean = |c: char| if c.is_ascii_graphic() && c != '"' && c != '\\' || c == ' ' { c } else { '?' };
+        let text: String = text.chars().map(clean).take(REASON_BYTES_MAX).collect();
+        Reason(Box::leak(Box::new(&*Box::leak(text.into_boxed_str()))))
+    }
 }
 
 impl fmt::Display for Reason {
@@ -74,7 +81,7 @@ impl fmt::Display for Reason {
 
 impl fmt::Debug for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reason({}: {})", self.0, self.as_str())
+        write!(f, "Reason({})", self.as_str())
     }
 }
 
@@ -86,8 +93,7 @@ mod tests {
     #[test]
     fn texts_fit_into_json_as_they_are_and_differ() {
         let mut seen = HashSet::new();
-        for (number, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(usize::from(reason.0), number);
+        for reason in Reason::ALL {
             let text = reason.as_str();
             assert!(text.bytes().all(|b| (b' '..0x7f).contains(&b) && b != b'"' && b != b'\\'), "{text}");
             assert!(seen.insert(text), "twice: {text}");

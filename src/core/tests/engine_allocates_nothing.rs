@@ -5,6 +5,7 @@ use counting::CALLS;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
 use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
+use ringmill_core::json::schema::{Choice, Field, Schema, Types};
 use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
@@ -24,7 +25,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(ack: Ack, quarantine: bool) -> Bench {
+    fn new(ack: Ack, quarantine: bool, schemas: &[Schema]) -> Bench {
         let null = ack == Ack::Accepted;
         let config = Config {
             shard: 0,
@@ -45,7 +46,8 @@ impl Bench {
         };
         let clock = HandClock::default();
         let scanner = FastScanner::new(Kernel::best());
-        let engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
+        let mut engine = Engine::new(config, clock.clone(), scanner, sink, |len| vec![0; len]);
+        engine.set_schemas(schemas).unwrap();
         let mut bench = Bench { clock, engine, conns: Vec::new(), file: 2, replied: 0 };
         bench.turn();
         bench
@@ -111,6 +113,23 @@ fn request(body: &str) -> String {
     format!("POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
+/// Of which the events below keep some.
+fn schema() -> Schema {
+    let string = Types::named("string").unwrap();
+    let fields = vec![
+        Field {
+            required: true,
+            types: string,
+            choices: vec![Choice::Text("log".into())],
+            ..Field::at("/type")
+        },
+        Field { max_length: Some(30), types: string, prefix: Some("a \"".into()), ..Field::at("/text") },
+        Field { types: Types::named("number").unwrap(), ..Field::at("/n/1") },
+        Field { additional: false, ..Field::at("/a") },
+    ];
+    Schema { stream: None, additional: false, fields }
+}
+
 #[test]
 fn a_request_costs_no_allocation_once_warm() {
     let event = "{\"type\":\"log\",\"ts\":1763000000000000000,\"text\":\"a \\\"quoted\\\" \\u00e9\",\"n\":[1.5,-2e9]}\n";
@@ -127,16 +146,22 @@ fn a_request_costs_no_allocation_once_warm() {
         ("an array in pieces", request(&format!("[{}{event}]", format!("{event},").repeat(300)))),
         ("bad ones in pieces", request(&format!("{event}{bad}").repeat(200))),
         ("good and bad", request(&format!("{event}{bad}{event}"))),
+        ("strangers", request(&format!("{event}{{\"type\":\"log\",\"\\u0061\":{{\"b\":1}}}}\n").repeat(20))),
         ("all bad", request(&bad.repeat(50))),
         ("chunked", chunked),
         ("refused", "GET /v1/events HTTP/1.1\r\nHost: t\r\n\r\n".into()),
     ];
     let lines = [("lines", event.repeat(20)), ("bad lines", format!("{event}{bad}{event}"))];
-    for (ack, quarantine) in
-        [(Ack::Accepted, false), (Ack::Written, true), (Ack::Durable, false), (Ack::Durable, true)]
-    {
+    let none = [].as_slice();
+    for (ack, quarantine, schemas) in [
+        (Ack::Accepted, false, none),
+        (Ack::Written, true, none),
+        (Ack::Durable, false, none),
+        (Ack::Durable, true, none),
+        (Ack::Durable, true, &[schema()]),
+    ] {
         for (protocol, inputs) in [(Protocol::Http, &http[..]), (Protocol::Lines, &lines[..])] {
-            let mut bench = Bench::new(ack, quarantine);
+            let mut bench = Bench::new(ack, quarantine, schemas);
             bench.open(protocol);
             let mut pieces = vec![0; 16 << 10];
             let mut run = |rounds: usize| {
@@ -154,7 +179,7 @@ fn a_request_costs_no_allocation_once_warm() {
             let replied = run(100);
             let calls = CALLS.load(Relaxed) - before;
             assert!(replied > 100_000, "it must have answered");
-            assert_eq!(calls, 0, "{ack:?}, quarantine {quarantine}, {protocol:?}");
+            assert_eq!(calls, 0, "{ack:?}, quarantine {quarantine}, {protocol:?}, {} schemas", schemas.len());
         }
     }
 }

@@ -27,21 +27,25 @@ fn scanning_allocates_nothing() {
     let bodies = [&lines[..], &array[..], good[0], good[1], b"{}", b"", b"{\"a\":", &lines[..9000]];
     let mut scanners: Vec<_> = Kernel::ALL.iter().map(|kernel| Box::new(Scanner::new(*kernel))).collect();
     let (mut accepted, mut refused) = (0u64, 0u64);
-    let before = counting::CALLS.load(Relaxed);
-    for body in bodies {
-        for format in [Format::Json, Format::Lines, Format::Sniff] {
-            let mut count = |verdict| match verdict {
-                Verdict::Good { .. } => accepted += 1,
-                Verdict::Bad { .. } => refused += 1,
-            };
-            for scanner in &mut scanners {
-                scanner.scan(body, format, &mut count);
+    let mut pass = || {
+        let before = counting::CALLS.load(Relaxed);
+        for body in bodies {
+            for format in [Format::Json, Format::Lines, Format::Sniff] {
+                let mut count = |verdict| match verdict {
+                    Verdict::Good { .. } => accepted += 1,
+                    Verdict::Bad { .. } => refused += 1,
+                };
+                for scanner in &mut scanners {
+                    scanner.scan(body, format, &mut count);
+                }
+                scan_exactly(body, format, |_| false, count);
             }
-            scan_exactly(body, format, |_| false, count);
         }
-    }
-    let asked = counting::CALLS.load(Relaxed) - before;
-    assert_eq!(asked, 0);
+        counting::CALLS.load(Relaxed) - before
+    };
+    // The test harness has a thread of its own, which may allocate meanwhile; a scanner would in each pass.
+    let asked = (0..5).map(|_| pass()).min();
+    assert_eq!(asked, Some(0));
     assert!(counting::LIVE.load(Relaxed) > 0, "the counting allocator is in use");
     assert!(accepted > 5000 && refused > 500, "{accepted} accepted, {refused} refused");
 }

@@ -21,6 +21,8 @@ use crate::ack::Ack;
 use crate::batch::Batch;
 use crate::batch::fate::{Cause, Failure, Fate};
 use crate::batch::store::{Layout, Records};
+use crate::json::pointer::Pointer;
+use crate::json::schema::Picked;
 use crate::kafka::arena::{ArenaLimits, RecordArena, Slot};
 use crate::kafka::compress::Compress;
 use crate::kafka::partition::{Fitness, Partitioner, Spread};
@@ -106,6 +108,8 @@ pub struct Event<'a> {
     pub key: Option<&'a [u8]>,
     /// Its bytes.
     pub value: &'a [u8],
+    /// What its judge found in it for key and time; `None`: nobody looked.
+    pub picked: Option<Picked<'a>>,
     /// Raw line breaks stand between its tokens; they become spaces.
     pub breaks: bool,
     /// When it came, for lingering.
@@ -217,6 +221,11 @@ impl KafkaSink {
         matches!(self.routing.key, KeyFrom::Header)
     }
 
+    /// Where key and time of a record stand in its event.
+    pub fn pointers(&self) -> (Option<&Pointer>, Option<&Pointer>) {
+        self.routing.pointers()
+    }
+
     /// The producer, to look at.
     pub fn producer(&self) -> &Producer {
         &self.producer
@@ -266,7 +275,7 @@ impl KafkaSink {
 
     /// Whether an arena like this one takes the event as a record.
     pub fn takes<M: Memory>(&mut self, arena: &RecordArena<M>, event: &Event<'_>) -> bool {
-        let key = self.routing.key(event.value, event.key, &mut self.scratch);
+        let key = self.routing.key(event, &mut self.scratch);
         let id = EventId::new(self.shard, self.next_sequence);
         let headers = Headers::new(&self.routing.headers, event.stream, &id);
         let bytes = event.value.len() + key.map_or(0, <[u8]>::len) + headers.bytes();
@@ -324,7 +333,7 @@ impl KafkaSink {
         event: &Event<'_>,
     ) -> Result<(), Unfit> {
         let Event { value, breaks, .. } = *event;
-        let key = self.routing.key(value, event.key, &mut self.scratch);
+        let key = self.routing.key(event, &mut self.scratch);
         let list;
         let (headers, headers_bytes) = match self.routing.headers.is_empty() {
             true => (&[][..], 0),
@@ -341,7 +350,7 @@ impl KafkaSink {
             return Err(Unfit::TooLarge);
         }
         records.note_time(event.now_ns);
-        let time_ms = self.routing.time_ms(value, event.wall_ms);
+        let time_ms = self.routing.time_ms(event);
         let partitions = self.producer.partitions(route.topic);
         let partitioner = &mut self.partitioners[usize::from(route.topic.0)];
         let room = records.arena.batch_bytes_max().saturating_sub(bytes);

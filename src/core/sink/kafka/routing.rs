@@ -1,5 +1,5 @@
 //! Where an event goes and what goes with it: topic, key, time, headers. Values, and how they are read.
-use super::time::unix_ms;
+use super::{Event, time::unix_ms};
 use crate::json::MAX_EVENT_BYTES;
 use crate::json::pointer::{Pointer, Unescaped};
 use crate::kafka::batch::RecordHeader;
@@ -96,36 +96,44 @@ impl Routing {
         Ok(())
     }
 
-    /// The time of an event that came at `wall_ms`.
+    /// Where key and time stand in an event.
+    pub(super) fn pointers(&self) -> (Option<&Pointer>, Option<&Pointer>) {
+        let key = if let KeyFrom::Pointer(pointer) = &self.key { Some(pointer) } else { None };
+        let time = if let TimeFrom::Pointer(pointer) = &self.time { Some(pointer) } else { None };
+        (key, time)
+    }
+
+    /// The time of an event.
     #[inline]
-    pub(super) fn time_ms(&self, event: &[u8], wall_ms: u64) -> i64 {
+    pub(super) fn time_ms(&self, event: &Event<'_>) -> i64 {
+        let came = event.wall_ms as i64;
         match &self.time {
-            TimeFrom::Arrival => wall_ms as i64,
-            TimeFrom::Pointer(pointer) => pointer.find(event).and_then(unix_ms).unwrap_or(wall_ms as i64),
+            TimeFrom::Arrival => came,
+            TimeFrom::Pointer(pointer) => {
+                let value = event.picked.map_or_else(|| pointer.find(event.value), |picked| picked.time);
+                value.and_then(unix_ms).unwrap_or(came)
+            }
         }
     }
 
     /// The key of an event; `scratch` holds it where it stands nowhere as it is.
     #[inline]
-    pub(super) fn key<'k>(
-        &self,
-        event: &'k [u8],
-        of_request: Option<&'k [u8]>,
-        scratch: &'k mut Vec<u8>,
-    ) -> Option<&'k [u8]> {
+    pub(super) fn key<'k>(&self, event: &Event<'k>, scratch: &'k mut Vec<u8>) -> Option<&'k [u8]> {
         match &self.key {
             KeyFrom::None => None,
-            KeyFrom::Header => of_request,
-            KeyFrom::Pointer(pointer) => match pointer.find(event)? {
-                b"null" => None,
-                [b'"', text @ .., b'"'] if memchr::memchr(b'\\', text).is_none() => Some(text),
-                [b'"', text @ .., b'"'] => {
-                    scratch.clear();
-                    scratch.extend(Unescaped::of(text));
-                    Some(scratch)
+            KeyFrom::Header => event.key,
+            KeyFrom::Pointer(pointer) => {
+                match event.picked.map_or_else(|| pointer.find(event.value), |p| p.key)? {
+                    b"null" => None,
+                    [b'"', text @ .., b'"'] if memchr::memchr(b'\\', text).is_none() => Some(text),
+                    [b'"', text @ .., b'"'] => {
+                        scratch.clear();
+                        scratch.extend(Unescaped::of(text));
+                        Some(scratch)
+                    }
+                    other => Some(other),
                 }
-                other => Some(other),
-            },
+            }
         }
     }
 

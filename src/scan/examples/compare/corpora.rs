@@ -9,7 +9,7 @@ impl Random {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        ((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * n) >> 32
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32).wrapping_mul(n) >> 32
     }
 
     fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
