@@ -1,4 +1,5 @@
 //! What was typed, as values. Nothing is opened, read or checked against the machine here.
+use crate::command::doctor::DoctorArgs;
 use crate::command::load::LoadArgs;
 use crate::command::segments::{SegmentsArgs, SegmentsCommand};
 use crate::config::{
@@ -19,6 +20,8 @@ pub enum Command {
     Segments(SegmentsArgs),
     /// Put a server under load. Boxed, for it is many times as large as the others.
     Load(Box<LoadArgs>),
+    /// Say what limits this host.
+    Doctor(DoctorArgs),
 }
 
 /// Parses the arguments, the program's name first. Settings come from [`KEYS`], so that each is a flag, an
@@ -32,6 +35,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::
         Some(("serve", given)) => Ok(Command::Serve(settings(given))),
         Some(("segments", given)) => segments_args(given).map(Command::Segments),
         Some(("load", given)) => LoadArgs::from_arg_matches(given).map(|args| Command::Load(Box::new(args))),
+        Some(("doctor", given)) => DoctorArgs::from_arg_matches(given).map(Command::Doctor),
         _ => Err(command().error(clap::error::ErrorKind::MissingSubcommand, "a command is needed")),
     }
 }
@@ -48,6 +52,11 @@ pub fn command() -> Clap {
         .subcommand(
             LoadArgs::augment_args(Clap::new("load"))
                 .about("Put any HTTP or line server under load, and say what the figures are worth"),
+        )
+        .subcommand(
+            DoctorArgs::augment_args(Clap::new("doctor"))
+                .about("Say what will limit p999 on this host, and the one command that mends each")
+                .after_help("Exit codes: 0 fit, 1 not fit, 2 could not tell."),
         )
 }
 
@@ -173,6 +182,9 @@ mod tests {
             ("ringmill serve --memory 1 --memory 2", "cannot be used multiple times"),
             ("ringmill serve --memory", "a value is required"),
             ("ringmill load", "URL"),
+            ("ringmill doctor --cores x", "not a core number"),
+            ("ringmill doctor --cores=", "no CPU is named"),
+            ("ringmill doctor x", "unexpected argument"),
             ("ringmill load http://h --conections 5", "--connections"),
         ] {
             let error = parse(line).unwrap_err();

@@ -22,6 +22,7 @@ pub mod admin;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod doctor;
 pub mod load;
 pub mod log;
 pub mod replay;

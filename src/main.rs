@@ -31,6 +31,10 @@ fn main() -> ExitCode {
             log::init(log::Format::Text, log::LevelFilter::Info);
             command::load::run(&args)
         }
+        Ok(cli::Command::Doctor(args)) => {
+            log::init(log::Format::Text, log::LevelFilter::Warn);
+            command::doctor::run(&args)
+        }
         // clap prints help to standard output with 0, errors to standard error with 2.
         Err(usage) => usage.exit(),
     }

@@ -126,7 +126,7 @@ fn plan(driver: &str, sink: &str) -> Plan {
 }
 
 fn serve(plan: &Plan) -> Served {
-    let mut listening = shard::listen::listen(plan).unwrap();
+    let mut listening = shard::listen::listen(plan, shard::passed::Passed::default()).unwrap();
     let http = listening.http[0].parse().unwrap();
     let lines = listening.lines[0].parse().unwrap();
     let handles: Arc<OnceLock<Handle>> = Arc::default();

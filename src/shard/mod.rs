@@ -9,6 +9,7 @@ pub mod http;
 pub mod kafka;
 pub mod listen;
 mod logic;
+pub mod passed;
 pub mod spill;
 
 use crate::config::plan::{Driver, Limits, Plan, Validator};

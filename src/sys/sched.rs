@@ -11,6 +11,16 @@ pub fn exact_timers() -> io::Result<()> {
     if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// By how much the kernel may be late with timers of the calling thread, in nanoseconds.
+///
+/// # Errors
+/// What `prctl` says; a filter may forbid it.
+pub fn timer_slack_ns() -> io::Result<u64> {
+    // SAFETY: plain integers; this one only reads.
+    let slack = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) };
+    u64::try_from(slack).map_err(|_| io::Error::last_os_error())
+}
+
 /// Puts the calling thread before all ordinary ones (`SCHED_FIFO`, the lowest of its priorities). For threads
 /// that hardly ever run: one that does not sleep starves its core.
 ///
@@ -51,6 +61,7 @@ mod tests {
     #[test]
     fn sleeps_last_at_least_as_long_as_asked() {
         exact_timers().unwrap();
+        assert_eq!(timer_slack_ns().unwrap(), 1);
         let clock = MonotonicClock;
         for ns in [0, 1, 1_000_000] {
             let at = clock.now_ns() + ns;

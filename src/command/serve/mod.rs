@@ -4,13 +4,14 @@
 //! Nothing is decided about events here.
 mod signals;
 mod spill;
+mod systemd;
 
 use crate::admin::{self, Admin, Ask, Facts, ShardPort};
 use crate::config::plan::{Driver, Plan, Quarantine, Sink};
 use crate::core::sink::Resume;
 use crate::log;
 use crate::replay;
-use crate::shard::{self, Assignment, Beyond, Handle, Running, listen::Listening};
+use crate::shard::{self, Assignment, Beyond, Handle, Running, listen::Listening, passed::Passed};
 use crate::sink::keeper::{Keeper, Options};
 use crate::sink::store::Store;
 use crate::sink::volume::{DirLock, FsVolume};
@@ -21,6 +22,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
+use systemd::Manager;
 
 /// How long the ready line waits for the sinks; the shards listen all the while.
 const READY_WAIT: Duration = Duration::from_secs(10);
@@ -39,7 +41,9 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 fn serve(plan: &Plan) -> Result<(), String> {
-    let listening = shard::listen::listen(plan).map_err(|error| error.to_string())?;
+    let manager = Manager::find();
+    let listening = Passed::take().and_then(|passed| shard::listen::listen(plan, passed));
+    let listening = listening.map_err(|error| error.to_string())?;
     let admin = plan.admin.map(|address| admin::bind(&address.to_string())).transpose();
     let admin = admin.map_err(|error| error.to_string())?;
     let store = open_store(plan)?;
@@ -50,7 +54,8 @@ fn serve(plan: &Plan) -> Result<(), String> {
     let replayer = spill::start(plan, store.as_ref(), beyond.as_ref(), handles.clone())?;
     let (resumes, volumes, _lock) = take_apart(store);
     let keeper = volumes.map(|volumes| start_keeper(plan, volumes, handles.clone())).transpose()?;
-    let Listening { shards: listeners, http, lines, paths } = listening;
+    let Listening { shards: listeners, http, lines, paths, bound, useless } = listening;
+    manager.keep(bound, &useless);
     let wake = Wake::new();
     let outside = (&*resumes, beyond.as_ref(), replayer.as_ref());
     let shards = start_shards(plan, listeners, outside, keeper.as_ref(), &wake)?;
@@ -61,7 +66,11 @@ fn serve(plan: &Plan) -> Result<(), String> {
 
     wait_until_ready(plan, &ways);
     announce(plan, &http, &lines, admin.as_ref());
+    let feeder =
+        manager.ready(status(plan, &http, &lines), &ways, pin_aside(plan.cores.housekeeping.clone()));
     let ended = wake.wait();
+    manager.stopping();
+    drop(feeder);
     let result = drain(plan, &ways, shards, ended);
     if let Some(replayer) = replayer {
         replayer.stop(spill::STOP_WITHIN);
@@ -72,7 +81,10 @@ fn serve(plan: &Plan) -> Result<(), String> {
     if let Some(keeper) = keeper {
         keeper.join();
     }
-    paths.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    // Connections wait in a socket that is kept, and come by its path.
+    if !manager.keeps() {
+        paths.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    }
     result
 }
 
@@ -283,6 +295,12 @@ fn announce(plan: &Plan, http: &[String], lines: &[String], admin: Option<&Admin
     );
     // Nobody may be reading; the server serves all the same.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The line that `systemctl status` shows.
+fn status(plan: &Plan, http: &[String], lines: &[String]) -> String {
+    let listens = [http, lines].concat();
+    format!("{} shard(s) take events on {} for {}", plan.cores.shards.len(), listens.join(", "), plan.sink)
 }
 
 fn drain(plan: &Plan, ways: &[Handle], shards: Vec<Running>, ended: signals::Ended) -> Result<(), String> {
