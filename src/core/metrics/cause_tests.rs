@@ -31,7 +31,8 @@ fn turn(took_ns: u64, counted: Counted) -> Option<Spell> {
 #[test]
 fn a_held_up_turn_names_its_reason() {
     let some = |ns: u64| Some(ns * MS);
-    let cases: [(&str, u64, Counted, Option<(Stall, u64)>); 8] = [
+    type Case = (&'static str, u64, Counted, Option<(Stall, u64)>);
+    let cases: [Case; 8] = [
         ("it only worked", 8, (some(9), some(0), None, 3, 0), None),
         ("another thread", 8, (some(2), some(7), None, 0, 0), Some((Stall::Preempted, 7 * MS))),
         ("a quota", 60, (some(5), some(2), some(50), 0, 0), Some((Stall::Throttled, 55 * MS))),
