@@ -5,7 +5,7 @@ use super::http_memory::HttpSizes;
 use super::kafka::KafkaPlan;
 use super::plan::Validator;
 use super::units;
-use crate::core::engine::{connection_bytes, logs_bytes};
+use crate::core::engine::{LOGS, connection_bytes, logs_bytes};
 use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner};
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
@@ -247,8 +247,8 @@ impl Sizes {
             }
             Validator::Fast(_) => {
                 per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
-                let logs = logs_bytes(self.connections_max as usize) as u64;
-                per_shard.push(term("verdict logs", 1, logs, "verdicts on bodies not whole yet"));
+                let (logs, each) = (self.connections_max.min(LOGS as u64), logs_bytes(1) as u64);
+                per_shard.push(term("verdict logs", logs, each, "verdicts on bodies not whole yet"));
             }
             Validator::Exact => {}
             Validator::SimdJson => {

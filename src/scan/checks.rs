@@ -216,7 +216,7 @@ pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let src = job.block(block);
-            let sound = if block == 0 && !job.has_lead {
+            let sound = if block == 0 && job.before < 3 {
                 let mut led = [b' '; 80];
                 core::ptr::copy_nonoverlapping(src, led.as_mut_ptr().add(16), 64);
                 I::utf8(led.as_ptr().add(16))

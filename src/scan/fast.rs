@@ -2,16 +2,9 @@
 use crate::frame::{self, Frame, Way, trim};
 use crate::grammar::Grammar;
 use crate::kernel::{self, WindowFn};
-use crate::window::{AHEAD_BYTES, BLOCKS, Carry, Job, Scratch};
+use crate::window::{Carry, Job, Scratch, Tail};
 use crate::{Format, Kernel, MAX_EVENT_BYTES, Verdict};
 use core::ops::Range;
-
-/// The last bytes of a body are looked at in a copy with blanks behind them, so that nothing beyond the body is
-/// ever read: the last whole block and what is behind it.
-const TAIL_BYTES: usize = 64 + 63;
-
-/// Bytes before the tail's that go along: a character or number may have begun there.
-const LEAD_BYTES: usize = 64;
 
 /// Fewest bytes of a body that is not whole that are looked at: two blocks, the second only to look ahead into.
 const PIECE_BYTES_MIN: usize = 128;
@@ -31,8 +24,7 @@ const PIECE_BYTES_MIN: usize = 128;
 pub struct Scanner {
     kernel: Kernel,
     window: Option<WindowFn>,
-    /// Lead, tail, blanks.
-    tail: [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+    tail: Tail,
     scratch: Scratch,
     second_looks: u64,
 }
@@ -45,7 +37,7 @@ impl Scanner {
         Scanner {
             kernel,
             window: kernel::window_fn(kernel),
-            tail: [b' '; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+            tail: Tail::new(),
             scratch: Scratch::new(),
             second_looks: 0,
         }
@@ -80,15 +72,18 @@ impl Scanner {
             tail: &mut self.tail,
             scratch: &mut self.scratch,
             second_looks: &mut self.second_looks,
+            breaks: true,
         })
     }
 }
 
 pub(crate) struct Fast<'s> {
     window: WindowFn,
-    tail: &'s mut [u8; LEAD_BYTES + TAIL_BYTES + 64 + AHEAD_BYTES],
+    tail: &'s mut Tail,
     pub scratch: &'s mut Scratch,
     pub second_looks: &'s mut u64,
+    /// The event that was vouched for last may hold line breaks.
+    breaks: bool,
 }
 
 /// How a run of windows goes through a body.
@@ -138,33 +133,10 @@ impl Fast<'_> {
     /// Looks at the next window of `body`; what was found is in the scratch. Returns where it began.
     pub fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
         let from = run.at;
-        let left = body.len() - from;
-        let mut job = Job {
-            body: body.as_ptr().wrapping_add(from),
-            direct: left / 64,
-            copy: core::ptr::null(),
-            blocks: left / 64 + 1,
-            has_lead: from >= 3,
-            lines: run.lines,
-        };
-        if job.blocks > BLOCKS || run.more {
-            // At least one block more is left: the kernel may look ahead into it.
-            job.blocks = (left / 64 - 1).min(BLOCKS);
-            job.direct = job.blocks + 1;
-        } else {
-            let copied = 64 * job.direct.saturating_sub(1);
-            let lead = (from + copied).min(LEAD_BYTES);
-            let end = LEAD_BYTES + left - copied;
-            self.tail[LEAD_BYTES - lead..end].copy_from_slice(&body[from + copied - lead..]);
-            self.tail[end..end + 64 + AHEAD_BYTES].fill(b' ');
-            // Whether the last line has its end or not, it ends here.
-            self.tail[end] = b'\n';
-            job.copy = self.tail.as_ptr().wrapping_add(LEAD_BYTES).wrapping_sub(copied);
-        }
+        let job = Job::new(body, from, run.more, run.lines, self.tail);
         // Other bodies may have been looked at since.
         self.scratch.prims[0] = run.prims;
-        // SAFETY: `Scanner::new` made sure of the processor. The body holds `direct` blocks; the copy what
-        // is behind them, the last of them and what is before it, and `AHEAD_BYTES` of blanks, as filled above.
+        // SAFETY: `Scanner::new` made sure of the processor, and the body and the tail are readable.
         unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
         run.at = from + self.scratch.done;
         run.prims = self.scratch.prims[0];
@@ -179,10 +151,12 @@ impl Fast<'_> {
 impl Way for Fast<'_> {
     fn vouches(&mut self, event: &[u8]) -> bool {
         let mut run = Run::new(0, false, Grammar::LINE);
+        self.breaks = false;
         loop {
             let from = self.next_window(&mut run, event);
+            self.breaks |= self.scratch.breaks;
             if self.scratch.is_odd() {
-                *self.second_looks += 1;
+                (*self.second_looks, self.breaks) = (*self.second_looks + 1, true);
                 return false;
             }
             if self.scratch.ends_len > 0 {
@@ -190,9 +164,14 @@ impl Way for Fast<'_> {
                 return from + usize::from(self.scratch.ends[0]) + 1 == event.len();
             }
             if run.at >= event.len() {
+                self.breaks = true;
                 return false;
             }
         }
+    }
+
+    fn may_break(&self) -> bool {
+        self.breaks
     }
 
     fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize) {

@@ -8,6 +8,11 @@ pub(crate) trait Way {
     /// Whether `event`, which begins with `{`, is one beyond doubt. May say no to what is right.
     fn vouches(&mut self, event: &[u8]) -> bool;
 
+    /// Whether the event that was vouched for last may hold raw line breaks.
+    fn may_break(&self) -> bool {
+        true
+    }
+
     /// One event a line, from `at` on.
     fn lines<E: FnMut(Verdict)>(&mut self, frame: &mut Frame<'_, E>, at: usize);
 
@@ -37,10 +42,10 @@ fn json<E: FnMut(Verdict)>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
     match frame.body.get(whole.start) {
         Some(b'[') => way.array(frame, whole),
         _ if whole.is_empty() => {}
-        _ => {
-            let flaw = frame.judge(way, &whole);
-            frame.tell(whole, flaw);
-        }
+        _ => match frame.judge(way, &whole) {
+            None if !way.may_break() => frame.good(whole, false),
+            flaw => frame.tell(whole, flaw),
+        },
     }
 }
 

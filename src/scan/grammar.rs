@@ -1,11 +1,11 @@
 //! Stage 2: the grammar of all events of a window, 64 tokens a step.
 //!
 //! With tokens side by side, most of JSON's grammar is about pairs of neighbours, and a pair is two masks and a
-//! shift. What is left is which brackets belong together and whether a comma stands in an object: that is one
-//! loop over the brackets alone, without a branch but its end. Nesting beyond 62 levels is left to the exact
-//! judge.
+//! shift. What is left is which brackets belong together and whether a comma stands in an object: see
+//! [`crate::brackets`].
 //!
 //! A number or word is one token here, whatever its bytes; a string too, closing quote included.
+use crate::brackets::{careful, walk};
 use crate::kernel::{Isa, Kinds};
 use crate::window::{BLOCKS, Scratch};
 
@@ -15,8 +15,6 @@ pub(crate) struct Grammar {
     /// A bit for each open bracket, the innermost lowest, 1: an object's. Above them one bit that is always
     /// set, so that an empty stack is 1 and one that was emptied too far is 0.
     stack: u64,
-    /// How often the stack was emptied since the line began; an event does it once.
-    closings: u32,
     /// The stack when an event of an array, or the only one, has ended.
     base: u64,
     object_open: u64,
@@ -25,7 +23,8 @@ pub(crate) struct Grammar {
     /// A comma in an array, or a colon.
     wants_value: u64,
     value_end: u64,
-    close: u64,
+    /// An event is complete.
+    ended: u64,
     feed: u64,
     key: u64,
 }
@@ -40,14 +39,13 @@ impl Grammar {
     /// At the start of a line, or of the only event of a body.
     pub const LINE: Grammar = Grammar {
         stack: EMPTY,
-        closings: 0,
         base: EMPTY,
         object_open: 0,
         array_open: 0,
         object_comma: 0,
         wants_value: 0,
         value_end: 0,
-        close: 0,
+        ended: 0,
         feed: 1,
         key: 0,
     };
@@ -57,7 +55,7 @@ impl Grammar {
         Grammar { stack: EMPTY << 1, base: EMPTY << 1, feed: 0, wants_value: 1, ..Grammar::LINE };
 }
 
-const EMPTY: u64 = 1;
+pub(crate) const EMPTY: u64 = 1;
 
 /// Finds the block of a token, for tokens in rising order.
 struct Finder {
@@ -102,7 +100,7 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
         let (wrong, ended) = unsafe {
             let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
             let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
-            (odd | pairs::<LINES>(&kinds, in_object, state, tokens), ended)
+            (odd | pairs::<LINES>(&kinds, in_object, ended, state, tokens), ended)
         };
         if wrong != 0 {
             accuse(wrong, first, &mut culprits, scratch);
@@ -161,69 +159,41 @@ impl Kinds {
 }
 
 /// Goes through the brackets; at line feeds none may be open. Returns tokens of events whose brackets do not
-/// fit; which tokens stand in an object, rather than in an array; and, in arrays, the closing brackets of events.
+/// fit; which tokens stand in an object, rather than in an array; and the closing brackets of events.
 ///
 /// # Safety
 /// The processor has the features of `I`.
 #[inline(always)]
 unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar) -> (u64, u64, u64) {
     let marks = kinds.open | kinds.close;
-    let before = state.stack & 1;
-    // SAFETY: the features of `I` are there.
-    let (mut opens, mut objects) =
-        unsafe { (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks)) };
-    // A bit shifted in from the top for each bracket: what is open behind it, and whether an event ended.
-    let (mut tops, mut ends) = (0u64, 0u64);
-    let (mut wrong, mut rest) = (0, marks);
-    let mut feeds = if LINES { kinds.feed } else { 0 };
-    loop {
-        let feed = feeds & feeds.wrapping_neg();
-        // Those before the next line feed; all of them when there is none.
-        let run = rest & feed.wrapping_sub(1);
-        rest ^= run;
-        let (mut stack, mut odd) = (state.stack, 0u64);
-        for _ in 0..run.count_ones() {
-            let (opened, shut) = (stack << 1 | objects & 1, stack >> 1);
-            odd |= (objects ^ stack) & !opens & 1;
-            stack = if opens & 1 == 1 { opened } else { shut };
-            // Emptied too far, or full.
-            odd |= stack.wrapping_sub(1) & 1 << 63;
-            tops = tops >> 1 | stack << 63;
-            if LINES {
-                state.closings += u32::from(stack == EMPTY);
-            } else {
-                ends = ends >> 1 | u64::from(stack == state.base) << 63;
-            }
-            (opens, objects) = (opens >> 1, objects >> 1);
-        }
-        if odd != 0 {
-            wrong |= run;
-        }
-        state.stack = stack;
-        if feed == 0 {
-            break;
-        }
-        // A blank line closes nothing.
-        wrong |= if state.stack == EMPTY && state.closings <= 1 { 0 } else { feed };
-        (state.stack, state.closings) = (EMPTY, 0);
-        feeds ^= feed;
-    }
-    let count = marks.count_ones();
-    if count == 0 {
-        return (wrong, 0u64.wrapping_sub(before), 0);
-    }
-    let (tops, ends) = (tops >> (64 - count), ends >> (64 - count));
+    let (before, count) = (state.stack & 1, marks.count_ones());
     // SAFETY: the features of `I` are there.
     unsafe {
-        let toggles = I::spread(tops ^ (tops << 1 | before), marks);
+        let (opens, objects) = (I::squeeze(kinds.open, marks), I::squeeze(kinds.object, marks));
+        let mut walked = walk::<I>(opens, objects, count, state.stack, state.base);
+        let mut ended = I::spread(walked.ends, marks);
+        let at_rest = kinds.feed & !(ended << 1 | kinds.feed << 1 | state.ended | state.feed);
+        let mut wrong = 0;
+        if walked.wrong || LINES && at_rest != 0 {
+            (walked, wrong) = careful(kinds, state.stack, state.base);
+            ended = I::spread(walked.ends, marks);
+        }
+        state.stack = walked.stack;
+        let toggles = I::spread(walked.tops ^ (walked.tops << 1 | before), marks);
         let in_object = I::prefix_xor(toggles) ^ 0u64.wrapping_sub(before);
-        (wrong, in_object, if LINES { 0 } else { I::spread(ends, marks) & kinds.close })
+        (wrong, in_object, ended)
     }
 }
 
 /// The tokens that must not stand behind the one before; `tokens` of them are valid.
 #[inline(always)]
-fn pairs<const LINES: bool>(kinds: &Kinds, in_object: u64, state: &mut Grammar, tokens: u32) -> u64 {
+fn pairs<const LINES: bool>(
+    kinds: &Kinds,
+    in_object: u64,
+    ended: u64,
+    state: &mut Grammar,
+    tokens: u32,
+) -> u64 {
     let Kinds { open, close, object, colon, comma, string, feed } = *kinds;
     let (object_open, array_open) = (open & object, open & !object);
     let (object_comma, array_comma) = (comma & in_object, comma & !in_object);
@@ -250,7 +220,9 @@ fn pairs<const LINES: bool>(kinds: &Kinds, in_object: u64, state: &mut Grammar, 
     let behind_feed = behind(feed, &mut state.feed);
     wrong |= behind_feed & !(object_open | feed);
     if LINES {
-        wrong |= feed & !(behind(close, &mut state.close) | behind_feed);
+        // A line feed behind each event, and else only behind another.
+        let behind_end = behind(ended, &mut state.ended);
+        wrong |= feed & !(behind_end | behind_feed) | behind_end & !feed;
     }
     wrong & u64::MAX >> (63 - last)
 }

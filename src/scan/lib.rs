@@ -29,6 +29,7 @@ extern crate std;
 
 use core::ops::Range;
 
+mod brackets;
 mod checks;
 mod chunked;
 pub(crate) mod exact;
@@ -37,6 +38,7 @@ mod frame;
 mod grammar;
 mod kernel;
 mod kind;
+mod stage1;
 mod window;
 
 pub use chunked::Progress;

@@ -1,13 +1,11 @@
-//! One window of a body: stage 1, which turns bytes into tokens, and the order of what follows.
+//! One window of a body: what is known of it, and the order in which the stages look at it.
 //!
 //! A window is up to [`BLOCKS`] blocks of 64 bytes. What outlives it is in [`Carry`], so that strings, numbers,
 //! brackets and characters may straddle windows; what it found is in [`Scratch`] until the next one.
-//!
-//! Stage 1 has no branch that sound text ever takes: what a closer look may need is stored for every block, and
-//! which blocks need it is a bit shifted into a set.
 use crate::checks;
 use crate::grammar::{self, Grammar};
 use crate::kernel::{Isa, Tokens};
+use crate::stage1::tokenize;
 
 /// Most blocks of a window. Windows of 8 KiB keep all of `Scratch` that is touched within the first-level
 /// cache.
@@ -16,25 +14,111 @@ pub(crate) const BLOCKS: usize = 128;
 /// Bytes behind a window that must be readable: a number in its last block may be looked at with what follows.
 pub(crate) const AHEAD_BYTES: usize = 64;
 
+/// Bytes of the body's end that are copied at most: the last whole block, what is behind it, and 64 bytes before,
+/// for a character or number may have begun there.
+const COPIED_BYTES: usize = 192;
+
+/// Where the end of a body is copied to, with blanks behind it, so that nothing beyond the body is ever read. The
+/// block that is not whole stands behind [`COPIED_BYTES`].
+#[repr(C, align(64))]
+pub(crate) struct Tail([u8; COPIED_BYTES + 64 + 2 * AHEAD_BYTES]);
+
+impl Tail {
+    pub const fn new() -> Tail {
+        Tail([b' '; COPIED_BYTES + 64 + 2 * AHEAD_BYTES])
+    }
+}
+
 /// What is to be looked at.
 pub(crate) struct Job {
     /// The window's bytes in the body, of which the first `direct` blocks are readable.
     pub body: *const u8,
+    /// Bytes of the body before the window.
+    pub before: usize,
+    /// Bytes of the body from the window's first on.
+    pub left: usize,
     /// Blocks readable at `body`.
     pub direct: usize,
+    /// Blocks, at most [`BLOCKS`]; at most one more than are direct.
+    pub blocks: usize,
     /// The same bytes in a copy with blanks behind: where block 0 would stand. Readable from the last direct
     /// block on, and the 64 bytes before as far as the body has them; behind the last block [`AHEAD_BYTES`].
-    /// The copy is short, for what was written in other portions is slow to read.
     pub copy: *const u8,
-    /// Blocks, at most [`BLOCKS`].
-    pub blocks: usize,
-    /// At least three bytes before the window are readable.
-    pub has_lead: bool,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
 }
 
 impl Job {
+    /// The window of `body` that begins at `from`, as much of it as there is. `more`: the body has more bytes than
+    /// are here, of which there are at least two blocks.
+    #[inline(always)]
+    pub fn new(body: &[u8], from: usize, more: bool, lines: bool, tail: &mut Tail) -> Job {
+        let left = body.len() - from;
+        let (at, whole) = (body.as_ptr().wrapping_add(from), left / 64);
+        let mut job = Job {
+            body: at,
+            before: from,
+            left,
+            direct: whole,
+            blocks: whole + 1,
+            copy: core::ptr::null(),
+            lines,
+        };
+        if job.blocks > BLOCKS || more {
+            // At least one block more is left: the kernel may look ahead into it.
+            job.blocks = (whole - 1).min(BLOCKS);
+            job.direct = job.blocks + 1;
+        } else {
+            job.copy = tail.0.as_mut_ptr().wrapping_add(COPIED_BYTES).wrapping_sub(64 * whole);
+        }
+        job
+    }
+
+    /// Whether the body ends in this window.
+    #[inline(always)]
+    fn is_last(&self) -> bool {
+        self.blocks > self.direct
+    }
+
+    /// Copies the end of the body, ended by a line feed: the last line ends there whether it has its end or not.
+    /// In pieces of 64 bytes that overlap, for lengths of all kinds are slow to copy.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and the last.
+    #[inline(always)]
+    unsafe fn copy_tail(&self) {
+        let end = self.copy.wrapping_add(self.left).cast_mut();
+        let bytes = (self.before + self.left).min(COPIED_BYTES);
+        // SAFETY: the body has these bytes before its end, and `Job::new` made room for as many before `end`, and
+        // for 128 behind the block that it is in.
+        unsafe {
+            let (from, to) = (self.body.add(self.left).sub(bytes), end.sub(bytes));
+            if bytes >= 64 {
+                for offset in [0, (bytes - 64).min(64), bytes - 64] {
+                    to.add(offset)
+                        .cast::<[u64; 8]>()
+                        .write_unaligned(from.add(offset).cast::<[u64; 8]>().read_unaligned());
+                }
+            } else {
+                core::ptr::copy_nonoverlapping(from, to, bytes);
+            }
+            *end = b'\n';
+            end.add(1).cast::<[u64; 16]>().write_unaligned([0x2020_2020_2020_2020; 16]);
+        }
+    }
+
+    /// The body's last block, which is not whole.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and the last; its tail is copied.
+    #[inline(always)]
+    pub unsafe fn last<I: Isa>(&self) -> I::Block {
+        let (at, whole) = (64 * self.direct, self.left / 64);
+        debug_assert_eq!(self.direct, whole);
+        // SAFETY: see above.
+        unsafe { I::load_part(self.body.add(at), self.left - at, self.copy.wrapping_add(at)) }
+    }
+
     /// Where `len` bytes of the window can be read from `offset` on.
     #[inline(always)]
     pub fn at(&self, offset: isize, len: usize) -> *const u8 {
@@ -64,26 +148,53 @@ pub(crate) struct Carry {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Text {
     /// 1: the next byte is escaped.
-    escape: u64,
-    /// All ones: the next byte is inside a string.
-    inside: u64,
+    pub escape: u64,
+    /// 1: the next byte is inside a string.
+    pub inside: u64,
     /// 1: the byte before is one of a number or word.
-    prim: u64,
+    pub prim: u64,
+}
+
+/// A mask for each block.
+pub(crate) type Column = [u64; BLOCKS];
+
+/// What is where, a column for each class of bytes.
+#[repr(C, align(64))]
+pub(crate) struct Classes {
+    /// `"`
+    pub quote: Column,
+    /// `\`
+    pub slash: Column,
+    /// `{ } [ ] : ,`; in control characters anything.
+    pub punct: Column,
+    /// Space, tab, carriage return and line feed.
+    pub blank: Column,
+    /// Line feed.
+    pub feed: Column,
+    /// Below 0x20.
+    pub control: Column,
+    /// From 0x80 up.
+    pub high: Column,
+    /// `0` to `9`
+    pub digit: Column,
+    /// `0`
+    pub zero: Column,
 }
 
 /// What a window held. Made once, reused for ever.
 pub(crate) struct Scratch {
     pub tokens: Tokens,
+    pub classes: Classes,
     /// Where tokens begin, block by block.
-    pub starts: [u64; BLOCKS],
+    pub starts: Column,
     /// Which bytes belong to numbers and words: of the block before the window, then block by block.
     pub prims: [u64; BLOCKS + 2],
     /// Blocks looked at.
     pub blocks: usize,
     /// Which bytes follow a backslash in a string, block by block.
-    pub escapes: [u64; BLOCKS],
+    pub escapes: Column,
     /// Line feeds outside strings, block by block.
-    pub feeds: [u64; BLOCKS],
+    pub feeds: Column,
     /// Blocks with numbers and words that need a closer look.
     pub prim_blocks: Blocks,
     /// Blocks with escapes.
@@ -123,6 +234,17 @@ impl Scratch {
     pub const fn new() -> Scratch {
         Scratch {
             tokens: Tokens([[0; 4]; BLOCKS * 2 + 16]),
+            classes: Classes {
+                quote: [0; BLOCKS],
+                slash: [0; BLOCKS],
+                punct: [0; BLOCKS],
+                blank: [0; BLOCKS],
+                feed: [0; BLOCKS],
+                control: [0; BLOCKS],
+                high: [0; BLOCKS],
+                digit: [0; BLOCKS],
+                zero: [0; BLOCKS],
+            },
             starts: [0; BLOCKS],
             prims: [0; BLOCKS + 2],
             blocks: 0,
@@ -143,6 +265,19 @@ impl Scratch {
     #[cold]
     pub fn suspect(&mut self, block: usize) {
         self.suspects[block / 64] |= 1 << (block % 64);
+    }
+
+    /// The window ends in `block`: what was found in later ones is none of it.
+    #[cold]
+    pub fn forget_behind(&mut self, block: usize) {
+        for (group, kept) in [(0, block), (1, block.wrapping_sub(64))] {
+            let keep = if kept < 64 { u64::MAX >> (63 - kept) } else { u64::MAX * u64::from(block >= 64) };
+            for set in
+                [&mut self.prim_blocks, &mut self.escape_blocks, &mut self.high_blocks, &mut self.feed_blocks]
+            {
+                set[group] &= keep;
+            }
+        }
     }
 
     /// Whether anything is odd.
@@ -181,6 +316,9 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
 unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: passed on.
     unsafe {
+        if job.is_last() {
+            job.copy_tail();
+        }
         scratch.suspects = [0; BLOCKS / 64];
         scratch.done = job.blocks * 64;
         scratch.tokens.0[0] = [0; 4];
@@ -213,132 +351,4 @@ fn list_ends(scratch: &mut Scratch) {
         }
     }
     scratch.ends_len = len;
-}
-
-/// Which bytes are escaped: those behind an odd number of backslashes (simdjson's way).
-#[inline(always)]
-fn escaped(slash: u64, carry: &mut u64) -> u64 {
-    const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
-    let fresh = slash & !*carry;
-    let maybe = (fresh << 1) | ODD;
-    let codes = maybe.wrapping_sub(fresh) ^ ODD;
-    let escaped = codes ^ (slash | *carry);
-    *carry = (codes & slash) >> 63;
-    escaped
-}
-
-/// The sets that stage 1 makes: a bit for each block, the newest lowest.
-#[derive(Clone, Copy, Default)]
-struct Sets {
-    prim: u64,
-    escape: u64,
-    high: u64,
-    feed: u64,
-}
-
-impl Sets {
-    /// Puts them where block `i` is bit `i`; `blocks` were seen.
-    #[inline(always)]
-    fn keep(self, group: usize, blocks: usize, scratch: &mut Scratch) {
-        let turn = |set: u64| if blocks == 0 { 0 } else { set.reverse_bits() >> (64 - blocks) };
-        scratch.prim_blocks[group] = turn(self.prim);
-        scratch.escape_blocks[group] = turn(self.escape);
-        scratch.high_blocks[group] = turn(self.high);
-        scratch.feed_blocks[group] = turn(self.feed);
-    }
-}
-
-/// Stage 1; returns the number of tokens.
-///
-/// # Safety
-/// As of [`fill`].
-#[inline(always)]
-unsafe fn tokenize<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> usize {
-    let (mut tokens, mut breaks, mut at) = (0, 0, *text);
-    let (mut block, mut cut) = (0, false);
-    for group in 0..BLOCKS / 64 {
-        let (mut sets, first) = (Sets::default(), block);
-        let end = if cut { block } else { job.blocks.min(64 * (group + 1)) };
-        while block < end {
-            // SAFETY: the block lies in the window, and so does its place in the tables.
-            cut = unsafe {
-                step::<I, LINES>(job, block, &mut at, &mut sets, &mut tokens, &mut breaks, scratch)
-            };
-            block += 1;
-            if cut {
-                at = Text::default();
-                break;
-            }
-        }
-        sets.keep(group, block - first, scratch);
-    }
-    (scratch.blocks, scratch.breaks) = (block, breaks != 0);
-    *text = at;
-    tokens
-}
-
-/// One block; returns whether the window ends in it.
-///
-/// # Safety
-/// As of [`fill`]; `block` is less than the job's.
-#[inline(always)]
-unsafe fn step<I: Isa, const LINES: bool>(
-    job: &Job,
-    block: usize,
-    at: &mut Text,
-    sets: &mut Sets,
-    tokens: &mut usize,
-    breaks: &mut u64,
-    scratch: &mut Scratch,
-) -> bool {
-    const LAST: u64 = 1 << 63;
-    // SAFETY: see above.
-    unsafe {
-        let bytes = I::load(job.at(64 * block as isize, 64));
-        let masks = I::masks(bytes);
-        let escaped = escaped(masks.slash, &mut at.escape);
-        let quote = masks.quote & !escaped;
-        let inside = I::prefix_xor(quote) ^ at.inside;
-        at.inside = ((inside as i64) >> 63) as u64;
-        let mut prim = !(inside | quote | masks.dull);
-        let mut prim_starts = prim & !(prim << 1 | at.prim);
-        let mut starts = masks.punct & !inside | quote & inside | prim_starts;
-        let mut feed = masks.feed & !inside;
-        let mut escapes = escaped & inside;
-        let mut cut = false;
-        if masks.control & inside != 0 {
-            scratch.suspect(block);
-            let feeds = masks.feed & inside;
-            if LINES && feeds != 0 {
-                // The line ends here, whatever the quotes say; what follows is looked at afresh.
-                let place = feeds.trailing_zeros();
-                let keep = (1 << place) - 1;
-                (prim, prim_starts, starts) = (prim & keep, prim_starts & keep, starts & keep);
-                (feed, escapes) = (feed & keep | 1 << place, escapes & keep);
-                scratch.done = 64 * block + place as usize + 1;
-                cut = true;
-            }
-        }
-        if LINES {
-            starts |= feed;
-            *scratch.feeds.get_unchecked_mut(block) = feed;
-            sets.feed = sets.feed << 1 | u64::from(feed != 0);
-            // Tabs too: telling them apart is left to the few events in such windows.
-            *breaks |= masks.control & !masks.feed;
-        } else {
-            *breaks |= masks.control & !inside;
-        }
-        // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
-        let odd = (prim & !masks.digit) | (prim_starts & masks.zero & (prim >> 1 | LAST));
-        *scratch.prims.get_unchecked_mut(block + 1) = prim;
-        sets.prim = sets.prim << 1 | u64::from(odd != 0);
-        at.prim = prim >> 63;
-        *scratch.escapes.get_unchecked_mut(block) = escapes;
-        sets.escape = sets.escape << 1 | u64::from(escapes != 0);
-        sets.high = sets.high << 1 | u64::from(masks.high != 0);
-        *scratch.starts.get_unchecked_mut(block) = starts;
-        I::put(&mut scratch.tokens, *tokens, bytes, starts, prim_starts);
-        *tokens += starts.count_ones() as usize;
-        cut
-    }
 }

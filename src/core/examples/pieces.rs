@@ -34,8 +34,10 @@ fn body(bytes: usize, event_bytes: usize, array: bool) -> Vec<u8> {
         true => ("application/json", format!("[{}]", events.join(","))),
         false => ("application/x-ndjson", events.join("\n")),
     };
-    let head =
-        format!("POST /v1/events HTTP/1.1\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", text.len());
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: t\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        text.len()
+    );
     (head + &text).into_bytes()
 }
 

@@ -139,7 +139,8 @@ fn a_body_in_pieces_comes_to_what_it_would_whole() {
     let mut rng = Rng::with_seed(seed);
     let (mut whole, mut cut) =
         (Bench::new(StrictScanner::new()), Bench::new(FastScanner::new(Kernel::best())));
-    (whole.turn(), cut.turn());
+    whole.turn();
+    cut.turn();
     let ids: Vec<ConnId> = (0..3).map(|_| whole.engine.open(Protocol::Http).expect("a slot")).collect();
     assert!(ids.iter().all(|id| cut.engine.open(Protocol::Http) == Some(*id)));
     for round in 0..250 {
@@ -162,7 +163,8 @@ fn a_body_in_pieces_comes_to_what_it_would_whole() {
             whole.send(ids[at], &requests[at]);
         }
         (whole.device, cut.device) = (true, true);
-        (whole.turn(), cut.turn());
+        whole.turn();
+        cut.turn();
         assert_eq!(
             String::from_utf8_lossy(&cut.said),
             String::from_utf8_lossy(&whole.said),
@@ -171,7 +173,8 @@ fn a_body_in_pieces_comes_to_what_it_would_whole() {
         assert!(cut.written == whole.written, "round {round} wrote something else");
         for bench in [(&mut whole.said, &mut whole.written), (&mut cut.said, &mut cut.written)] {
             assert!(bench.0.starts_with(b"HTTP/1.1 "));
-            (bench.0.clear(), bench.1.clear());
+            bench.0.clear();
+            bench.1.clear();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! AVX-512: a block is one register, comparisons give masks at once, and VBMI2 compresses tokens.
 use super::lanes::{ESCAPES, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
 use super::x86::prefix_xor_clmul;
-use super::{Isa, Kinds, Masks, Numerals, Tokens};
-use crate::window::{Carry, Job, Scratch, fill};
+use super::{Isa, Kinds, Numerals, Tokens};
+use crate::window::{Carry, Classes, Column, Job, Scratch, fill};
 use core::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -18,10 +18,10 @@ const DIGIT: u8 = 1 << 6;
 const ZERO: u8 = 1 << 7;
 
 #[repr(align(64))]
-struct Classes([u8; 128]);
+struct Table([u8; 128]);
 
 /// What each character of ASCII is.
-static CLASSES: Classes = {
+static TABLE: Table = {
     let mut table = [0; 128];
     let mut byte = 0;
     while byte < 128 {
@@ -39,7 +39,7 @@ static CLASSES: Classes = {
         };
         byte += 1;
     }
-    Classes(table)
+    Table(table)
 };
 
 #[inline(always)]
@@ -70,31 +70,41 @@ unsafe fn high_nibble(block: __m512i) -> __m512i {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Avx512 {
     type Block = __m512i;
+    type Words = __m512i;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> __m512i {
         unsafe { _mm512_loadu_si512(at.cast()) }
     }
 
+    #[inline(always)]
+    unsafe fn load_part(at: *const u8, len: usize, _copy: *const u8) -> __m512i {
+        unsafe {
+            let end = 1 << len;
+            let bytes = _mm512_mask_loadu_epi8(splat(b' '), end - 1, at.cast());
+            _mm512_mask_mov_epi8(bytes, end, splat(b'\n'))
+        }
+    }
+
     /// One look-up classifies all of ASCII; bytes beyond are of no class.
     #[inline(always)]
-    unsafe fn masks(block: __m512i) -> Masks {
+    unsafe fn classify<const SOON: bool>(block: __m512i, classes: &mut Classes, at: usize) {
         unsafe {
             let high = _mm512_movepi8_mask(block);
-            let (low, up) = (Self::load(CLASSES.0.as_ptr()), Self::load(CLASSES.0.as_ptr().add(64)));
+            let (low, up) = (Self::load(TABLE.0.as_ptr()), Self::load(TABLE.0.as_ptr().add(64)));
             let class = _mm512_maskz_permutex2var_epi8(!high, low, block, up);
-            let has = |bits: u8| _mm512_test_epi8_mask(class, splat(bits));
-            Masks {
-                quote: has(QUOTE),
-                slash: has(SLASH),
-                control: has(CONTROL),
-                high,
-                punct: has(PUNCT),
-                dull: has(PUNCT | BLANK),
-                feed: has(FEED),
-                digit: has(DIGIT),
-                zero: has(ZERO),
-            }
+            let keep = |column: &mut Column, bits: u8| {
+                *column.get_unchecked_mut(at) = _mm512_test_epi8_mask(class, splat(bits));
+            };
+            *classes.high.get_unchecked_mut(at) = high;
+            keep(&mut classes.quote, QUOTE);
+            keep(&mut classes.slash, SLASH);
+            keep(&mut classes.control, CONTROL);
+            keep(&mut classes.punct, PUNCT);
+            keep(&mut classes.blank, BLANK);
+            keep(&mut classes.feed, FEED);
+            keep(&mut classes.digit, DIGIT);
+            keep(&mut classes.zero, ZERO);
         }
     }
 
@@ -190,7 +200,7 @@ impl Isa for Avx512 {
 /// # Safety
 /// The processor has what [`super::Kernel::Avx512`] asks for; else see [`fill`].
 #[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
+    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,vpclmulqdq,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
 )]
 pub(super) unsafe fn window(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: the features are those of this function.

@@ -1,5 +1,6 @@
 //! A block as several registers of bytes: what AVX2, SSE4.2 and NEON have in common.
-use super::{Masks, Numerals};
+use super::Numerals;
+use crate::window::{Classes, Column};
 
 /// A register of bytes.
 ///
@@ -58,32 +59,62 @@ pub(crate) const PUNCTS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3a, 0x7b, 0
 /// What may follow a backslash, by low nibble: the byte itself; for `"` and `r`, which share one, see there.
 pub(crate) const ESCAPES: [u8; 16] = [1, 0, b'"', 0, b't', 0, b'f', 0, 1, 0, 1, 1, b'\\', 1, b'n', b'/'];
 
+/// [`super::Isa::classify`]
+///
+/// # Safety
+/// As of [`super::Isa`].
 #[inline(always)]
-pub(crate) unsafe fn masks<V: Lanes, const N: usize>(block: Block<V, N>) -> Masks {
-    // SAFETY: the caller's processor has these lanes.
+pub(crate) unsafe fn classify<V: Lanes, const N: usize, const SOON: bool>(
+    block: Block<V, N>,
+    classes: &mut Classes,
+    at: usize,
+) {
+    // SAFETY: the caller's processor has these lanes; block `at` has its place in each column.
     unsafe {
-        let equals = |byte: u8| {
-            let wanted = V::splat(byte);
-            gather(block, |lane| lane.eq(wanted).tops())
-        };
         let (blanks, puncts) = (V::table(&BLANKS), V::table(&PUNCTS));
         let (bit5, below, nine, naught) = (V::splat(0x20), V::splat(0x1f), V::splat(9), V::splat(b'0'));
-        let control = gather(block, |lane| lane.min(below).eq(lane).tops());
-        // Two control characters look like punctuation.
-        let punct = gather(block, |lane| puncts.look_up(lane).eq(lane.or(bit5)).tops()) & !control;
-        Masks {
-            quote: equals(b'"'),
-            slash: equals(b'\\'),
-            control,
-            high: gather(block, |lane| lane.tops()),
-            punct,
-            dull: punct | gather(block, |lane| blanks.look_up(lane).eq(lane).tops()),
-            feed: equals(b'\n'),
-            digit: gather(block, |lane| {
-                let value = lane.sub(naught);
-                value.min(nine).eq(value).tops()
-            }),
-            zero: equals(b'0'),
+        let (quote, slash, feed) = (V::splat(b'"'), V::splat(b'\\'), V::splat(b'\n'));
+        keep::<_, _, SOON>(&mut classes.quote, at, block, |lane| lane.eq(quote));
+        keep::<_, _, SOON>(&mut classes.slash, at, block, |lane| lane.eq(slash));
+        keep::<_, _, SOON>(&mut classes.feed, at, block, |lane| lane.eq(feed));
+        keep::<_, _, SOON>(&mut classes.zero, at, block, |lane| lane.eq(naught));
+        keep::<_, _, SOON>(&mut classes.control, at, block, |lane| lane.min(below).eq(lane));
+        keep::<_, _, SOON>(&mut classes.high, at, block, |lane| lane);
+        keep::<_, _, SOON>(&mut classes.punct, at, block, |lane| puncts.look_up(lane).eq(lane.or(bit5)));
+        keep::<_, _, SOON>(&mut classes.blank, at, block, |lane| blanks.look_up(lane).eq(lane));
+        keep::<_, _, SOON>(&mut classes.digit, at, block, |lane| {
+            let value = lane.sub(naught);
+            value.min(nine).eq(value)
+        });
+    }
+}
+
+/// Stores the top bits of what `class` makes of a block, register by register: putting them together first would
+/// take a shift and an `or` each.
+///
+/// # Safety
+/// As of [`super::Isa`]; `at` lies within the column.
+#[inline(always)]
+unsafe fn keep<V: Lanes, const N: usize, const SOON: bool>(
+    column: &mut Column,
+    at: usize,
+    block: Block<V, N>,
+    class: impl Fn(V) -> V,
+) {
+    // SAFETY: N registers have the 64 bytes of a block.
+    unsafe {
+        if SOON {
+            *column.get_unchecked_mut(at) = gather(block, |lane| class(lane).tops());
+            return;
+        }
+        let out = column.as_mut_ptr().add(at).cast::<u8>();
+        for (i, lane) in block.into_iter().enumerate() {
+            let bits = class(lane).tops();
+            if V::BYTES == 32 {
+                out.cast::<u32>().add(i).write(bits as u32);
+            } else {
+                out.cast::<u16>().add(i).write(bits as u16);
+            }
         }
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! A kernel turns 64 bytes into bit masks, bit `i` for byte `i`. Everything between the masks is the same code
 //! for all of them ([`crate::window`], [`crate::checks`], [`crate::grammar`]), compiled once for each kernel.
-use crate::window::{Carry, Job, Scratch};
+use crate::window::{Carry, Classes, Job, Scratch};
+pub(crate) use words::Words;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -60,7 +62,9 @@ impl Kernel {
                     && std::is_x86_feature_detected!("avx512bw")
                     && std::is_x86_feature_detected!("avx512vl")
                     && std::is_x86_feature_detected!("avx512vbmi")
+                    && std::is_x86_feature_detected!("avx512dq")
                     && std::is_x86_feature_detected!("avx512vbmi2")
+                    && std::is_x86_feature_detected!("vpclmulqdq")
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => has_avx2() && has_fast_bmi2(),
@@ -120,29 +124,6 @@ pub(crate) fn window_fn(kernel: Kernel) -> Option<WindowFn> {
         Kernel::Neon => Some(neon::window),
         _ => None,
     }
-}
-
-/// What is where in a block.
-#[derive(Clone, Copy)]
-pub(crate) struct Masks {
-    /// `"`
-    pub quote: u64,
-    /// `\`
-    pub slash: u64,
-    /// Below 0x20.
-    pub control: u64,
-    /// From 0x80 up.
-    pub high: u64,
-    /// `{ } [ ] : ,`
-    pub punct: u64,
-    /// These, space, tab, carriage return and line feed.
-    pub dull: u64,
-    /// Line feed.
-    pub feed: u64,
-    /// `0` to `9`
-    pub digit: u64,
-    /// `0`
-    pub zero: u64,
 }
 
 /// The bytes of numbers.
@@ -212,8 +193,18 @@ pub(crate) struct Tokens(pub [[u64; 4]; crate::window::BLOCKS * 2 + 16]);
 /// for `utf8` for three bytes before too.
 pub(crate) trait Isa {
     type Block: Copy;
+    type Words: Words;
     unsafe fn load(at: *const u8) -> Self::Block;
-    unsafe fn masks(block: Self::Block) -> Masks;
+    /// The block at `at`, of which only the first `len` bytes, fewer than 64, are readable: then a line feed, then
+    /// blanks. `copy` is where the same block can be read whole, soon after it was written, which is slow.
+    #[inline(always)]
+    unsafe fn load_part(_at: *const u8, _len: usize, copy: *const u8) -> Self::Block {
+        // SAFETY: passed on.
+        unsafe { Self::load(copy) }
+    }
+    /// Sorts the bytes of block number `at`, which is below [`crate::window::BLOCKS`]. `SOON`: the masks are read
+    /// soon, so each is to be written at once.
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize);
     unsafe fn numerals(block: Self::Block) -> Numerals;
     /// Which bytes may follow a backslash, `u` apart from the others: (others, `u`).
     unsafe fn escapes(block: Self::Block) -> (u64, u64);

@@ -1,7 +1,7 @@
 //! NEON. Compiled, and run under qemu-user only: never chosen by itself.
 use super::lanes::{self, Block, Lanes};
-use super::{Isa, Kinds, Masks, Numerals, Tokens};
-use crate::window::{Carry, Job, Scratch, fill};
+use super::{Isa, Kinds, Numerals, Tokens};
+use crate::window::{Carry, Classes, Job, Scratch, fill};
 use core::arch::aarch64::*;
 
 // SAFETY (all of it): every aarch64 that Rust targets has NEON.
@@ -79,6 +79,7 @@ struct Neon;
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Neon {
     type Block = Block<uint8x16_t, 4>;
+    type Words = u64;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> Self::Block {
@@ -86,8 +87,8 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn masks(block: Self::Block) -> Masks {
-        unsafe { lanes::masks(block) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]

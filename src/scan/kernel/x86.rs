@@ -1,7 +1,7 @@
 //! AVX2 with BMI2, and SSE4.2 without.
 use super::lanes::{self, Block, Lanes, gather};
-use super::{Isa, Kinds, Masks, Numerals, Tokens};
-use crate::window::{Carry, Job, Scratch, fill};
+use super::{Isa, Kinds, Numerals, Tokens};
+use crate::window::{Carry, Classes, Job, Scratch, fill};
 use core::arch::x86_64::*;
 
 macro_rules! lanes {
@@ -124,6 +124,7 @@ struct Avx2;
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Avx2 {
     type Block = Block<__m256i, 2>;
+    type Words = __m256i;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> Self::Block {
@@ -131,8 +132,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn masks(block: Self::Block) -> Masks {
-        unsafe { lanes::masks(block) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]
@@ -222,6 +223,7 @@ struct Sse42;
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Isa for Sse42 {
     type Block = Block<__m128i, 4>;
+    type Words = __m128i;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> Self::Block {
@@ -229,8 +231,8 @@ impl Isa for Sse42 {
     }
 
     #[inline(always)]
-    unsafe fn masks(block: Self::Block) -> Masks {
-        unsafe { lanes::masks(block) }
+    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Five bodies of 1 MiB, the same in every run: three kinds of events, a mix of them, and one of tiny events.
+//! Bodies of 1 MiB, the same in every run: three kinds of events, a mix of them, tiny ones (38 B), and such of one size.
 use std::fmt::Write;
 
 /// xorshift64*.
@@ -151,9 +151,22 @@ pub fn span(random: &mut Random, out: &mut String) {
     routing(random, "span", &members, out);
 }
 
+/// An event of `bytes` bytes or somewhat less, most of them text.
+fn sized(random: &mut Random, out: &mut String, bytes: usize) {
+    let end = out.len() + bytes - 3;
+    let (key, ts) = (random.below(1 << 20), 1_763_000_000_000_000_000 + random.below(1 << 40));
+    write!(out, "{{\"type\":\"log\",\"key\":\"{key:x}\",\"ts\":{ts},\"attrs\":{{\"status\":200,\"text\":\"")
+        .unwrap();
+    while out.len() + 11 < end {
+        out.push_str(random.pick(WORDS));
+        out.push(' ');
+    }
+    out.push_str("\"}}");
+}
+
 /// Name and lines.
 pub fn all() -> Vec<(&'static str, String)> {
-    let names = ["log", "metric", "span", "mix", "tiny"];
+    let names = ["log", "metric", "span", "mix", "tiny", "150", "300", "400", "4000"];
     names.into_iter().enumerate().map(|(number, name)| (name, corpus(name, number as u64))).collect()
 }
 
@@ -172,6 +185,7 @@ fn corpus(name: &str, number: u64) -> String {
                 random.below(1 << 30)
             )
             .unwrap(),
+            "150" | "300" | "400" | "4000" => sized(&mut random, &mut out, name.parse().expect("a number")),
             _ => match random.below(100) {
                 0..50 => log(&mut random, &mut out, false),
                 50..80 => metric(&mut random, &mut out),
