@@ -1,7 +1,7 @@
 //! `[[schema]]` of the file: what events of a stream must look like, each piece with its line.
 //!
 //! Schemas are tables within tables, so they have no flags and no environment variables; everything else of the
-//! file is flat, and in [`raw`](super::raw).
+//! file is flat, and in [`raw`].
 use super::read::names;
 use super::{ConfigError, kafka::KafkaPlan, raw, raw::line_of};
 use crate::core::json::MAX_EVENT_BYTES;

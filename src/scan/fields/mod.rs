@@ -1,9 +1,9 @@
 //! Values that somebody wants of each event, named by JSON pointer, found while events are judged.
 //!
 //! Where a window vouches for an event, its tokens are known: the names at the event's own depth are bits in a
-//! mask ([`mark`]), so a wanted one is found without looking at the bytes between ([`flat`]), and what is nested
+//! mask (`mark`), so a wanted one is found without looking at the bytes between (`flat`), and what is nested
 //! is walked token by token. Other events (judged exactly, or cut by a window's end) are walked byte by byte. The
-//! walk is the same code for both ([`walk`]).
+//! walk is the same code for both (`walk`).
 //!
 //! Of a name that an object repeats, the first counts. Nothing is allocated; how much work an event can cause is
 //! bounded by its length and the wanted steps, of which there are [`STEPS_MAX`] at most.

@@ -76,7 +76,7 @@ pub trait Logic {
     fn next_request(&mut self) -> Option<Self::Request>;
     /// The housekeeper's answer.
     fn mail(&mut self, mail: Self::Mail);
-    /// When `tick` is due, in nanoseconds of [`MonotonicClock`](crate::sys::clock::MonotonicClock).
+    /// When `tick` is due, in nanoseconds of [`MonotonicClock`].
     fn deadline_ns(&self) -> Option<u64>;
     /// Look at the clock. Called once at the start of every wake.
     fn tick(&mut self);
