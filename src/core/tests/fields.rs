@@ -121,7 +121,7 @@ fn a_scan_finds_what_pointers_find() {
         let lines: Vec<&[u8]> = body.as_bytes().split(|byte| *byte == b'\n').collect();
         let whole = &body.as_bytes()[..body.len() / 4];
         let (good, values) = all.check_all(whole);
-        assert!(good > 100 && values >= 3 * good, "{name}: {good} events, {values} values");
+        assert!(good > 50 && values >= good, "{name}: {good} events, {values} values");
         few.check_all(whole);
         let (mut left, mut good) = (MUTATED, 0);
         let mut spoilt = Vec::new();
