@@ -8,7 +8,7 @@
 use crate::brackets::{careful, walk};
 use crate::fields::{self, Depth};
 use crate::kernel::{Isa, Kinds};
-use crate::window::{BLOCKS, Scratch};
+use crate::window::{BLOCKS, Column, Scratch};
 
 /// The open brackets, and what the token before was.
 #[derive(Clone, Copy)]
@@ -67,7 +67,7 @@ struct Finder {
 
 impl Finder {
     #[inline(always)]
-    fn block_of(&mut self, token: usize, starts: &[u64; BLOCKS]) -> usize {
+    fn block_of(&mut self, token: usize, starts: &Column) -> usize {
         while self.block + 1 < BLOCKS {
             let through = self.before + starts[self.block].count_ones() as usize;
             if token < through {
@@ -79,14 +79,14 @@ impl Finder {
     }
 }
 
-/// Checks `count` tokens, and finds where the events of arrays end and, with `FIELDS`, which tokens are names at
+/// Checks `count` tokens, of which the first 64 may be in `held`, and finds where the events of arrays end and, with `FIELDS`, which tokens are names at
 /// the events' own depth.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
 pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
-    count: usize,
+    (count, held): (usize, Option<I::Word>),
     state: &mut Grammar,
     depth: &mut Depth,
     scratch: &mut Scratch,
@@ -101,7 +101,11 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
         let tokens = (count - first).min(64) as u32;
         // SAFETY: the word holds at least one token; the features of `I` are there.
         let (wrong, ended) = unsafe {
-            let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
+            let word = match held {
+                Some(word) if first == 0 => word,
+                _ => I::word(&scratch.tokens, first / 64),
+            };
+            let kinds = I::kinds(word).first(tokens);
             if FIELDS {
                 fields::mark::<I>(&kinds, tokens, first / 64, depth, scratch);
             }

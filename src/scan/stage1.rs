@@ -8,12 +8,42 @@
 //! None of it has a branch that sound text ever takes: what a closer look may need is stored for every block, and
 //! which blocks need it is a bit in a set.
 use crate::kernel::{Isa, Words};
-use crate::window::{BLOCKS, Blocks, Column, Job, Scratch, Text};
+use crate::window::{
+    BLANK, BLOCKS, CONTROL, Columns, DIGIT, FEED, HIGH, Job, PUNCT, QUOTE, SLASH, Scratch, Text, ZERO,
+};
 
-/// Windows of so few blocks are gone through block by block.
-const LONE_BLOCKS: usize = 3;
+/// Most blocks whose tokens are held in a register: the event that stands alone.
+const HELD_MAX: usize = 8;
 
-/// Finds the tokens of a window and what a closer look needs; returns how many tokens.
+/// Of up to 64 blocks, a bit each: which need a closer look.
+#[derive(Clone, Copy, Default)]
+struct Sets {
+    /// At numbers and words.
+    prim: u64,
+    /// At escapes.
+    escape: u64,
+    /// At bytes beyond ASCII.
+    high: u64,
+    /// For they have line feeds.
+    feed: u64,
+    /// Some have raw line breaks between tokens.
+    breaks: bool,
+}
+
+impl Sets {
+    /// They are the blocks from `64 * half` on.
+    #[inline(always)]
+    fn store(&self, half: usize, scratch: &mut Scratch) {
+        scratch.prim_blocks[half] = self.prim;
+        scratch.escape_blocks[half] = self.escape;
+        scratch.high_blocks[half] = self.high;
+        scratch.feed_blocks[half] = self.feed;
+        scratch.breaks |= self.breaks;
+    }
+}
+
+/// Finds the tokens of a window and what a closer look needs; returns how many tokens, and the first of them where
+/// the kernel holds them.
 ///
 /// # Safety
 /// As of [`crate::window::fill`].
@@ -22,20 +52,24 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
     job: &Job,
     text: &mut Text,
     scratch: &mut Scratch,
-) -> usize {
-    scratch.prim_blocks = [0; BLOCKS / 64];
-    scratch.escape_blocks = [0; BLOCKS / 64];
-    scratch.high_blocks = [0; BLOCKS / 64];
-    scratch.feed_blocks = [0; BLOCKS / 64];
+) -> (usize, Option<I::Word>) {
     scratch.blocks = job.blocks;
+    scratch.breaks = false;
     // SAFETY: passed on.
     unsafe {
-        if job.blocks <= LONE_BLOCKS {
-            return one_by_one::<I, LINES>(job, text, scratch);
+        let mut held = I::no_tokens();
+        if job.blocks <= I::ALONE_MAX {
+            let tokens = one_by_one::<I, LINES>(job, text, &mut held, scratch);
+            return (tokens, I::HOLDS.then_some(held));
         }
         classify::<I>(job, scratch);
         mark::<I, LINES>(job, text, scratch);
-        put::<I>(job, scratch)
+        if I::HOLDS && job.blocks <= HELD_MAX {
+            let tokens = put::<I, true>(job, &mut held, scratch);
+            (tokens, Some(held))
+        } else {
+            (put::<I, false>(job, &mut held, scratch), None)
+        }
     }
 }
 
@@ -44,19 +78,26 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
 /// # Safety
 /// As of [`crate::window::fill`].
 #[inline(always)]
-unsafe fn one_by_one<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> usize {
-    let (mut tokens, mut block, mut at, mut breaks) = (0, 0, *text, false);
+unsafe fn one_by_one<I: Isa, const LINES: bool>(
+    job: &Job,
+    text: &mut Text,
+    held: &mut I::Word,
+    scratch: &mut Scratch,
+) -> usize {
+    let (mut tokens, mut block, mut at, mut sets) = (0, 0, *text, Sets::default());
     while block < scratch.blocks {
-        // SAFETY: the block lies in the window: so many are readable, and the one behind them is the last.
+        // SAFETY: the block lies in the window, and its place in the tables too.
         unsafe {
-            let bytes = if block < job.direct { I::load(job.body.add(64 * block)) } else { job.last::<I>() };
-            I::classify::<true>(bytes, &mut scratch.classes, block);
-            group::<u64, LINES>(block, 1, &mut at, &mut breaks, scratch);
-            put_block::<I>(block, bytes, &mut tokens, scratch);
+            let bytes = job.load::<I>(64 * block as isize);
+            let masks = I::masks(bytes);
+            let (starts, prims) = group::<I, u64, LINES>(&masks, (block, 1), &mut at, &mut sets, scratch);
+            I::put::<true>((&mut scratch.tokens, held), tokens, bytes, starts, starts & prims);
+            tokens += starts.count_ones() as usize;
         }
         block += 1;
     }
-    scratch.breaks = breaks;
+    sets.store(0, scratch);
+    Sets::default().store(1, scratch);
     *text = at;
     tokens
 }
@@ -65,14 +106,9 @@ unsafe fn one_by_one<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scra
 /// As of [`crate::window::fill`].
 #[inline(always)]
 unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
-    let direct = job.direct.min(job.blocks);
-    for block in 0..direct {
-        // SAFETY: so many blocks of the body are readable, and the table has room for each.
-        unsafe { I::classify::<false>(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
-    }
-    if direct < job.blocks {
-        // SAFETY: the block is the body's last, not whole, and has its place too.
-        unsafe { I::classify::<false>(job.last::<I>(), &mut scratch.classes, direct) };
+    for block in 0..job.blocks {
+        // SAFETY: the block lies in the window, and the table has room for it.
+        unsafe { I::classify(job.load::<I>(64 * block as isize), &mut scratch.classes, block) };
     }
 }
 
@@ -80,41 +116,47 @@ unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
 /// As of [`crate::window::fill`]; the blocks are classified.
 #[inline(always)]
 unsafe fn mark<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) {
-    let (mut first, mut at, mut breaks) = (0, *text, false);
-    while first < scratch.blocks {
-        let blocks = (job.blocks - first).min(I::Words::LANES);
-        // SAFETY: the blocks lie in the window, and so do their places in the tables.
-        unsafe { group::<I::Words, LINES>(first, blocks, &mut at, &mut breaks, scratch) };
-        first += I::Words::LANES;
+    let (mut first, mut at) = (0, *text);
+    for half in 0..BLOCKS / 64 {
+        let mut sets = Sets::default();
+        while first < scratch.blocks.min(64 * (half + 1)) {
+            let blocks = (job.blocks - first).min(I::Words::LANES);
+            // SAFETY: the blocks lie in the window, and so do their places in the tables.
+            unsafe {
+                let columns = I::columns(&scratch.classes, first);
+                group::<I, I::Words, LINES>(&columns, (first, blocks), &mut at, &mut sets, scratch);
+            }
+            first += I::Words::LANES;
+        }
+        sets.store(half, scratch);
     }
-    scratch.breaks = breaks;
     *text = at;
 }
 
-/// As many blocks as fit into a register, from `first` on; only `blocks` of them are in the window.
+/// As many blocks as fit into a register, from `first` on; only `blocks` of them are in the window. Returns where
+/// tokens begin, and which bytes belong to numbers and words.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; `first` is a multiple of the register's lanes.
 #[inline(always)]
-unsafe fn group<W: Words, const LINES: bool>(
-    first: usize,
-    blocks: usize,
+unsafe fn group<I: Isa, W: Words, const LINES: bool>(
+    columns: &Columns<W>,
+    (first, blocks): (usize, usize),
     at: &mut Text,
-    breaks: &mut bool,
+    sets: &mut Sets,
     scratch: &mut Scratch,
-) {
-    let last = blocks - 1;
+) -> (W, W) {
+    let (last, place) = (blocks - 1, first % 64);
     // SAFETY: see above.
     unsafe {
         let valid = W::fill((1 << blocks) - 1);
-        let classes = &scratch.classes;
-        let column = |of: &Column| W::load(of.as_ptr().add(first)).and(valid);
-        let escaped = escaped(column(&classes.slash), last, &mut at.escape);
-        let quote = column(&classes.quote).without(escaped);
-        let inside = strings(quote, last, &mut at.inside);
-        let (control, feed) = (column(&classes.control), column(&classes.feed));
-        let punct = column(&classes.punct).without(control);
-        let prim = valid.without(inside.or(quote).or(punct).or(column(&classes.blank)));
+        let column = |class: usize| columns[class].and(valid);
+        let escaped = escaped(column(SLASH), last, &mut at.escape);
+        let quote = column(QUOTE).without(escaped);
+        let inside = strings::<I, W>(quote, last, &mut at.inside);
+        let (control, feed) = (column(CONTROL), column(FEED));
+        let punct = column(PUNCT).without(control);
+        let prim = valid.without(inside.or(quote).or(punct).or(column(BLANK)));
         let tops = prim.tops();
         let behind_prim = prim.up().or(W::fill(tops << 1 | at.prim).top_as_low());
         at.prim = tops >> last & 1;
@@ -124,36 +166,39 @@ unsafe fn group<W: Words, const LINES: bool>(
         if LINES {
             starts = starts.or(feed_outside);
             feed_outside.store(scratch.feeds.as_mut_ptr().add(first));
-            note(&mut scratch.feed_blocks, first, feed_outside);
+            sets.feed |= feed_outside.some() << place;
             // Tabs too: telling them apart is left to the few events in such windows.
-            *breaks |= control.without(feed).some() != 0;
+            sets.breaks |= control.without(feed).some() != 0;
         } else {
-            *breaks |= control.without(inside).some() != 0;
+            sets.breaks |= control.without(inside).some() != 0;
         }
         // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
         let longer = prim.down().or(W::splat(1 << 63));
-        let zeros = prim_starts.and(column(&classes.zero)).and(longer);
-        note(&mut scratch.prim_blocks, first, prim.without(column(&classes.digit)).or(zeros));
+        let zeros = prim_starts.and(column(ZERO)).and(longer);
+        sets.prim |= prim.without(column(DIGIT)).or(zeros).some() << place;
         prim.store(scratch.prims.as_mut_ptr().add(first + 1));
         let escapes = escaped.and(inside);
         escapes.store(scratch.escapes.as_mut_ptr().add(first));
-        note(&mut scratch.escape_blocks, first, escapes);
-        note(&mut scratch.high_blocks, first, column(&classes.high));
+        sets.escape |= escapes.some() << place;
+        sets.high |= column(HIGH).some() << place;
         starts.store(scratch.starts.as_mut_ptr().add(first));
         let odd = control.and(inside);
         if odd.some() != 0 {
-            let mut words = [0; 8];
+            let (mut words, mut feeds, mut seen, mut text) = ([0; 8], [0; 8], *sets, *at);
             odd.store(words.as_mut_ptr());
-            broken_string::<LINES>(first, &words[..blocks], at, scratch);
+            feed.store(feeds.as_mut_ptr());
+            let masks = words.into_iter().zip(feeds).take(blocks);
+            for (nth, (odd, feeds)) in masks.enumerate() {
+                broken_string::<LINES>(first + nth, odd, feeds, &mut text, &mut seen, scratch);
+            }
+            (*sets, *at) = (seen, text);
+            return (
+                W::load(scratch.starts.as_ptr().add(first)),
+                W::load(scratch.prims.as_ptr().add(first + 1)),
+            );
         }
+        (starts, prim)
     }
-}
-
-/// Puts the blocks whose word is not empty into the set.
-#[inline(always)]
-unsafe fn note<W: Words>(set: &mut Blocks, first: usize, words: W) {
-    // SAFETY: `first` is a block of the window.
-    unsafe { *set.get_unchecked_mut(first / 64) |= words.some() << (first % 64) };
 }
 
 /// Which bytes are escaped: those behind an odd number of backslashes (simdjson's way).
@@ -189,10 +234,10 @@ unsafe fn escaped<W: Words>(slash: W, last: usize, carry: &mut u64) -> W {
 /// # Safety
 /// As of [`Words`].
 #[inline(always)]
-unsafe fn strings<W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
+unsafe fn strings<I: Isa, W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
     // SAFETY: passed on.
     unsafe {
-        let alone = quote.prefix_xor();
+        let alone = quote.prefix_xor::<I>();
         // Blocks with an odd number of quotes turn over all that follow.
         let mut turns = alone.tops();
         turns ^= turns << 1;
@@ -204,31 +249,38 @@ unsafe fn strings<W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
     }
 }
 
-/// Control characters stand inside strings, as `odd` says of each block from `first` on. Where lines are gone
-/// through and one of them is a line feed, the window ends behind it and the text starts anew: the line ends there,
-/// whatever the quotes say.
+/// Control characters stand inside strings, as `odd` says of a block. Where lines are gone through and one of them
+/// is a line feed, the window ends behind it and the text starts anew: the line ends there, whatever the quotes say.
 #[cold]
 #[inline(never)]
-fn broken_string<const LINES: bool>(first: usize, odd: &[u64], text: &mut Text, scratch: &mut Scratch) {
-    for (nth, &odd) in odd.iter().enumerate() {
-        let block = first + nth;
-        if odd == 0 || block >= scratch.blocks {
-            continue;
-        }
-        scratch.suspect(block);
-        let feeds = scratch.classes.feed[block] & odd;
-        if LINES && feeds != 0 {
-            let place = feeds.trailing_zeros();
-            let keep = (1 << place) - 1;
-            scratch.prims[block + 1] &= keep;
-            scratch.starts[block] = scratch.starts[block] & keep | 1 << place;
-            scratch.feeds[block] = scratch.feeds[block] & keep | 1 << place;
-            scratch.escapes[block] &= keep;
-            scratch.feed_blocks[block / 64] |= 1 << (block % 64);
-            scratch.blocks = block + 1;
-            scratch.done = 64 * block + place as usize + 1;
-            *text = Text::default();
-            scratch.forget_behind(block);
+fn broken_string<const LINES: bool>(
+    block: usize,
+    odd: u64,
+    feeds: u64,
+    text: &mut Text,
+    sets: &mut Sets,
+    scratch: &mut Scratch,
+) {
+    if odd == 0 || block >= scratch.blocks {
+        return;
+    }
+    scratch.suspect(block);
+    let feeds = feeds & odd;
+    if LINES && feeds != 0 {
+        let place = feeds.trailing_zeros();
+        let keep = (1 << place) - 1;
+        scratch.prims[block + 1] &= keep;
+        scratch.starts[block] = scratch.starts[block] & keep | 1 << place;
+        scratch.feeds[block] = scratch.feeds[block] & keep | 1 << place;
+        scratch.escapes[block] &= keep;
+        scratch.blocks = block + 1;
+        scratch.done = 64 * block + place as usize + 1;
+        *text = Text::default();
+        // What was found in later blocks is none of the window's.
+        let through = u64::MAX >> (63 - block % 64);
+        sets.feed |= 1 << (block % 64);
+        for set in [&mut sets.prim, &mut sets.escape, &mut sets.high, &mut sets.feed] {
+            *set &= through;
         }
     }
 }
@@ -236,29 +288,17 @@ fn broken_string<const LINES: bool>(first: usize, odd: &[u64], text: &mut Text, 
 /// # Safety
 /// As of [`crate::window::fill`]; the blocks are marked.
 #[inline(always)]
-unsafe fn put<I: Isa>(job: &Job, scratch: &mut Scratch) -> usize {
+unsafe fn put<I: Isa, const HOLD: bool>(job: &Job, held: &mut I::Word, scratch: &mut Scratch) -> usize {
     let mut tokens = 0;
-    let direct = job.direct.min(scratch.blocks);
-    for block in 0..direct {
-        // SAFETY: so many blocks of the body are readable.
-        unsafe { put_block::<I>(block, I::load(job.body.add(64 * block)), &mut tokens, scratch) };
-    }
-    if direct < scratch.blocks {
-        // SAFETY: the block is the body's last, not whole.
-        unsafe { put_block::<I>(direct, job.last::<I>(), &mut tokens, scratch) };
+    for block in 0..scratch.blocks {
+        // SAFETY: the block lies in the window.
+        unsafe {
+            let starts = *scratch.starts.get_unchecked(block);
+            let prims = starts & *scratch.prims.get_unchecked(block + 1);
+            let bytes = job.load::<I>(64 * block as isize);
+            I::put::<HOLD>((&mut scratch.tokens, held), tokens, bytes, starts, prims);
+            tokens += starts.count_ones() as usize;
+        }
     }
     tokens
-}
-
-/// # Safety
-/// As of [`Isa`]; `block` lies in the window.
-#[inline(always)]
-unsafe fn put_block<I: Isa>(block: usize, bytes: I::Block, tokens: &mut usize, scratch: &mut Scratch) {
-    // SAFETY: see above.
-    unsafe {
-        let starts = *scratch.starts.get_unchecked(block);
-        let prims = starts & *scratch.prims.get_unchecked(block + 1);
-        I::put(&mut scratch.tokens, *tokens, bytes, starts, prims);
-        *tokens += starts.count_ones() as usize;
-    }
 }

@@ -1,4 +1,5 @@
 //! The masks of neighbouring blocks side by side: what is done to one is done to all of a register.
+use super::Isa;
 
 /// A register of masks, that of the first block lowest.
 ///
@@ -30,7 +31,7 @@ pub(crate) trait Words: Copy {
     /// A bit for each word: whether it has any.
     unsafe fn some(self) -> u64;
     /// Bit `i` of each word becomes the parity of its bits `0..=i`.
-    unsafe fn prefix_xor(self) -> Self;
+    unsafe fn prefix_xor<I: Isa>(self) -> Self;
 }
 
 // SAFETY (all of it): as of `Words`.
@@ -94,15 +95,15 @@ impl Words for u64 {
         u64::from(self != 0)
     }
     #[inline(always)]
-    unsafe fn prefix_xor(self) -> u64 {
-        super::prefix_xor_by_shifts(self)
+    unsafe fn prefix_xor<I: Isa>(self) -> u64 {
+        unsafe { I::prefix_xor(self) }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
     //! Two masks in a register of SSE, four in one of AVX2, eight in one of AVX-512.
-    use super::Words;
+    use super::{Isa, Words};
     use core::arch::x86_64::*;
 
     macro_rules! words {
@@ -169,7 +170,7 @@ pub(crate) mod x86 {
                     unsafe { $some(self) }
                 }
                 #[inline(always)]
-                unsafe fn prefix_xor(self) -> Self {
+                unsafe fn prefix_xor<I: Isa>(self) -> Self {
                     unsafe { $prefix(self) }
                 }
             }

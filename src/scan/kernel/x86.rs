@@ -1,19 +1,24 @@
 //! AVX2 with BMI2, and SSE4.2 without.
-use super::lanes::{self, Block, Lanes, gather};
+use super::lanes::{self, Block, ByBytes, Lanes, gather};
 use super::{Isa, Kinds, Numerals, Tokens};
-use crate::window::{Carry, Classes, Job, Scratch, fill};
+use crate::window::{Carry, Classes, Columns, Job, Scratch, fill};
 use core::arch::x86_64::*;
 
 macro_rules! lanes {
-    ($lane:ty, $bytes:literal, $load:ident, $set1:ident, $eq:ident, $min:ident, $and:ident, $or:ident,
+    ($lane:ty, $bytes:literal, $load:ident, $store:ident, $set1:ident, $eq:ident, $min:ident, $and:ident, $or:ident,
      $xor:ident, $sub:ident, $subs:ident, $srli:ident, $slli:ident, $shuffle:ident, $movemask:ident, $table:expr) => {
         // SAFETY (all of them): the caller's processor has these instructions, see `Lanes`.
         #[allow(clippy::undocumented_unsafe_blocks)]
         impl Lanes for $lane {
             const BYTES: usize = $bytes;
+            type Words = $lane;
             #[inline(always)]
             unsafe fn load(at: *const u8) -> Self {
                 unsafe { $load(at.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, at: *mut u8) {
+                unsafe { $store(at.cast(), self) }
             }
             #[inline(always)]
             unsafe fn splat(byte: u8) -> Self {
@@ -84,6 +89,7 @@ lanes!(
     __m256i,
     32,
     _mm256_loadu_si256,
+    _mm256_storeu_si256,
     _mm256_set1_epi8,
     _mm256_cmpeq_epi8,
     _mm256_min_epu8,
@@ -102,6 +108,7 @@ lanes!(
     __m128i,
     16,
     _mm_loadu_si128,
+    _mm_storeu_si128,
     _mm_set1_epi8,
     _mm_cmpeq_epi8,
     _mm_min_epu8,
@@ -117,7 +124,6 @@ lanes!(
     core::convert::identity
 );
 
-#[derive(Clone, Copy)]
 struct Avx2;
 
 // SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
@@ -125,15 +131,51 @@ struct Avx2;
 impl Isa for Avx2 {
     type Block = Block<__m256i, 2>;
     type Words = __m256i;
+    /// Four bits of each token, a plane each.
+    type Word = [u64; 4];
+    const HOLDS: bool = true;
+    const ALONE_MAX: usize = 3;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> Self::Block {
         unsafe { lanes::load(at) }
     }
 
+    /// In fours: those that are whole, the one in which the body ends, and blanks.
     #[inline(always)]
-    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
+    unsafe fn load_part(at: *const u8, len: usize, body_len: usize) -> Option<Self::Block> {
+        if body_len < 4 {
+            return None;
+        }
+        unsafe {
+            let last = u64::from(at.add(len).sub(4).cast::<u32>().read_unaligned());
+            let edge = (u64::from(u32::from_le_bytes(*b"\n   ")) << 32 | last) >> (32 - 8 * (len % 4));
+            let (edge, end) = (_mm256_set1_epi32(edge as i32), _mm256_set1_epi32(len as i32 / 4));
+            let half = |first: i32| {
+                let place =
+                    _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+                let whole = _mm256_cmpgt_epi32(end, place);
+                let text = _mm256_maskload_epi32(at.wrapping_add(4 * first as usize).cast(), whole);
+                let text = _mm256_blendv_epi8(_mm256_set1_epi8(b' ' as i8), text, whole);
+                _mm256_blendv_epi8(text, edge, _mm256_cmpeq_epi32(end, place))
+            };
+            Some([half(0), half(8)])
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn masks(block: Self::Block) -> Columns<u64> {
+        unsafe { lanes::masks(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { lanes::classify(block, classes, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn columns(classes: &Classes, first: usize) -> Columns<__m256i> {
+        unsafe { lanes::columns(classes, first) }
     }
 
     #[inline(always)]
@@ -151,9 +193,14 @@ impl Isa for Avx2 {
         unsafe { lanes::utf8::<__m256i, 2>(at) }
     }
 
-    /// Four streams of bits, one a plane.
     #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64) {
+    unsafe fn put<const HOLD: bool>(
+        (tokens, held): (&mut Tokens, &mut Self::Word),
+        count: usize,
+        block: Self::Block,
+        starts: u64,
+        prims: u64,
+    ) {
         unsafe {
             let planes = [
                 gather(block, |lane| lane.bits::<6>()) & !prims,
@@ -165,6 +212,9 @@ impl Isa for Avx2 {
             let words = tokens.0.as_mut_ptr().add(word);
             for (plane, bits) in planes.into_iter().enumerate() {
                 let bits = _pext_u64(bits, starts);
+                if HOLD && count < 64 {
+                    held[plane] |= bits << shift;
+                }
                 (*words)[plane] |= bits << shift;
                 (*words.add(1))[plane] = bits >> 1 >> (63 - shift);
             }
@@ -172,8 +222,18 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
-        Kinds::of_planes(unsafe { *tokens.0.get_unchecked(word) })
+    unsafe fn word(tokens: &Tokens, word: usize) -> Self::Word {
+        unsafe { *tokens.0.get_unchecked(word) }
+    }
+
+    #[inline(always)]
+    unsafe fn no_tokens() -> Self::Word {
+        [0; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn kinds(word: Self::Word) -> Kinds {
+        Kinds::of_planes(word)
     }
 
     #[inline(always)]
@@ -216,81 +276,10 @@ pub(super) unsafe fn window_avx2(job: &Job, carry: &mut Carry, scratch: &mut Scr
     unsafe { fill::<Avx2>(job, carry, scratch) }
 }
 
-#[derive(Clone, Copy)]
-struct Sse42;
-
-// SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
-#[allow(clippy::undocumented_unsafe_blocks)]
-impl Isa for Sse42 {
-    type Block = Block<__m128i, 4>;
-    type Words = __m128i;
-
-    #[inline(always)]
-    unsafe fn load(at: *const u8) -> Self::Block {
-        unsafe { lanes::load(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
-    }
-
-    #[inline(always)]
-    unsafe fn numerals(block: Self::Block) -> Numerals {
-        unsafe { lanes::numerals(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn escapes(block: Self::Block) -> (u64, u64) {
-        unsafe { lanes::escapes(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn utf8(at: *const u8) -> bool {
-        unsafe { lanes::utf8::<__m128i, 4>(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, _prims: u64) {
-        unsafe {
-            let mut bytes = [0u8; 64];
-            for (i, lane) in block.into_iter().enumerate() {
-                _mm_storeu_si128(bytes.as_mut_ptr().add(i * 16).cast(), lane);
-            }
-            lanes::put_bytes(tokens, count, &bytes, starts);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
-        unsafe { lanes::take_bytes::<__m128i, 4>(tokens, word) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefix_xor(bits: u64) -> u64 {
-        super::prefix_xor_by_shifts(bits)
-    }
-
-    #[inline(always)]
-    unsafe fn select(bits: u64, n: u32) -> u32 {
-        super::select_by_steps(bits, n)
-    }
-
-    #[inline(always)]
-    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
-        super::squeeze_by_steps(from, mask)
-    }
-
-    #[inline(always)]
-    unsafe fn spread(from: u64, mask: u64) -> u64 {
-        super::spread_by_steps(from, mask)
-    }
-}
-
 /// # Safety
 /// The processor has what [`super::Kernel::Sse42`] asks for; else see [`fill`].
 #[target_feature(enable = "sse4.2,ssse3,popcnt")]
 pub(super) unsafe fn window_sse42(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: the features are those of this function.
-    unsafe { fill::<Sse42>(job, carry, scratch) }
+    unsafe { fill::<ByBytes<__m128i, 4>>(job, carry, scratch) }
 }
