@@ -24,7 +24,7 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut S
         scratch.prim_blocks[0] |= 1;
     }
     let mut next = 0;
-    for block in each_block(scratch.prim_blocks) {
+    for block in each_block(&scratch.prim_blocks) {
         let (begin, end) = (64 * (block + 1), (64 * (block + 2)).min(64 + job.left));
         if next < begin {
             // Back to where a number began that goes on here.
@@ -130,7 +130,7 @@ unsafe fn is_word(at: *const u8, len: u32) -> bool {
 /// As of [`crate::window::fill`].
 #[inline(always)]
 pub(crate) unsafe fn escapes<I: Isa>(job: &Job, low_half: &mut usize, scratch: &mut Scratch) {
-    for block in each_block(scratch.escape_blocks) {
+    for block in each_block(&scratch.escape_blocks) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let escaped = *scratch.escapes.get_unchecked(block);
@@ -211,7 +211,7 @@ const HEX: [u8; 256] = {
 /// As of [`crate::window::fill`].
 #[inline(always)]
 pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
-    for block in each_block(scratch.high_blocks) {
+    for block in each_block(&scratch.high_blocks) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let src = job.block(block);

@@ -205,6 +205,8 @@ impl Way for Fast<'_> {
     }
 
     fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+        // The last line ends with the body too: without its line feed there is one blank line less.
+        frame.body = frame.body.strip_suffix(b"\n").unwrap_or(frame.body);
         self.go_lines(frame, &mut Run::new(at, true, Grammar::LINE), &mut Open::at(at));
     }
 

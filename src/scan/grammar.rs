@@ -79,14 +79,14 @@ impl Finder {
     }
 }
 
-/// Checks `count` tokens, of which the first 64 may be in `held`, and finds where the events of arrays end and, with `FIELDS`, which tokens are names at
+/// Checks `count` tokens, of which the first 64 may be in `held`, and `more` of the body follow or not; finds where the events of arrays end and, with `FIELDS`, which tokens are names at
 /// the events' own depth.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
 pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
-    (count, held): (usize, Option<I::Word>),
+    (count, held, more): (usize, Option<I::Word>, bool),
     state: &mut Grammar,
     depth: &mut Depth,
     scratch: &mut Scratch,
@@ -110,7 +110,8 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
                 fields::mark::<I>(&kinds, tokens, first / 64, depth, scratch);
             }
             let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
-            (odd | pairs::<LINES>(&kinds, in_object, ended, state, tokens), ended)
+            let more = more || first + 64 < count;
+            (odd | pairs::<LINES>(&kinds, (in_object, ended), state, tokens, more), ended)
         };
         if wrong != 0 {
             accuse(wrong, first, &mut culprits, scratch);
@@ -195,14 +196,15 @@ unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar
     }
 }
 
-/// The tokens that must not stand behind the one before; `tokens` of them are valid.
+/// The tokens that must not stand behind the one before; `tokens` of them are valid. `more` follow: what these leave
+/// to them is kept.
 #[inline(always)]
 fn pairs<const LINES: bool>(
     kinds: &Kinds,
-    in_object: u64,
-    ended: u64,
+    (in_object, ended): (u64, u64),
     state: &mut Grammar,
     tokens: u32,
+    more: bool,
 ) -> u64 {
     let Kinds { open, close, object, colon, comma, string, feed } = *kinds;
     let (object_open, array_open) = (open & object, open & !object);
@@ -212,27 +214,36 @@ fn pairs<const LINES: bool>(
     let value = !(close | colon | comma | feed);
     let value_end = !(open | colon | comma | feed);
     let last = tokens - 1;
-    let behind = |mask: u64, carry: &mut u64| {
-        let shifted = mask << 1 | *carry;
-        *carry = mask >> last & 1;
-        shifted
-    };
-    let behind_object_open = behind(object_open, &mut state.object_open);
-    let behind_object_comma = behind(object_comma, &mut state.object_comma);
+    let behind_object_open = object_open << 1 | state.object_open;
+    let behind_object_comma = object_comma << 1 | state.object_comma;
     let key = string & (behind_object_open | behind_object_comma);
     // A colon behind each key, and nowhere else.
-    let mut wrong = colon ^ behind(key, &mut state.key);
+    let mut wrong = colon ^ (key << 1 | state.key);
     wrong |= behind_object_open & !(string | close);
     wrong |= behind_object_comma & !string;
-    wrong |= behind(array_open, &mut state.array_open) & !(value | close);
-    wrong |= behind(wants_value, &mut state.wants_value) & !value;
-    wrong |= behind(value_end, &mut state.value_end) & !(comma | close | feed | colon);
-    let behind_feed = behind(feed, &mut state.feed);
+    wrong |= (array_open << 1 | state.array_open) & !(value | close);
+    wrong |= (wants_value << 1 | state.wants_value) & !value;
+    wrong |= (value_end << 1 | state.value_end) & !(comma | close | feed | colon);
+    let behind_feed = feed << 1 | state.feed;
     wrong |= behind_feed & !(object_open | feed);
     if LINES {
         // A line feed behind each event, and else only behind another.
-        let behind_end = behind(ended, &mut state.ended);
+        let behind_end = ended << 1 | state.ended;
         wrong |= feed & !(behind_end | behind_feed) | behind_end & !feed;
+    }
+    if more {
+        let bit = |mask: u64| mask >> last & 1;
+        *state = Grammar {
+            object_open: bit(object_open),
+            array_open: bit(array_open),
+            object_comma: bit(object_comma),
+            wants_value: bit(wants_value),
+            value_end: bit(value_end),
+            ended: bit(ended),
+            feed: bit(feed),
+            key: bit(key),
+            ..*state
+        };
     }
     wrong & u64::MAX >> (63 - last)
 }

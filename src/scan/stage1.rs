@@ -1,46 +1,22 @@
 //! Stage 1: bytes to tokens, in three runs over the blocks of a window.
 //!
-//! First each block is *classified*: a mask a class of bytes, kept in a table. Then strings, numbers and tokens are
-//! found from the masks alone, those of several blocks in one register. Last, the bytes that begin tokens are put
+//! First each block is *classified*: which bytes are of which class, kept in a table. Then strings, numbers and tokens
+//! are found from masks alone, those of several blocks in one register. Last, the bytes that begin tokens are put
 //! side by side. In one run a block's masks would not fit into a processor's registers, and each would be worked on
 //! alone.
+//!
+//! A lone event has other troubles: each run waits for what the one before has just written. So the shortest windows
+//! are gone through block by block in registers, and the first 64 tokens of short ones stay in one.
 //!
 //! None of it has a branch that sound text ever takes: what a closer look may need is stored for every block, and
 //! which blocks need it is a bit in a set.
 use crate::kernel::{Isa, Words};
 use crate::window::{
-    BLANK, BLOCKS, CONTROL, Columns, DIGIT, FEED, HIGH, Job, PUNCT, QUOTE, SLASH, Scratch, Text, ZERO,
+    BLANK, BLOCKS, Blocks, CONTROL, Columns, DIGIT, FEED, HIGH, Job, PUNCT, QUOTE, SLASH, Scratch, Text, ZERO,
 };
 
 /// Most blocks whose tokens are held in a register: the event that stands alone.
 const HELD_MAX: usize = 8;
-
-/// Of up to 64 blocks, a bit each: which need a closer look.
-#[derive(Clone, Copy, Default)]
-struct Sets {
-    /// At numbers and words.
-    prim: u64,
-    /// At escapes.
-    escape: u64,
-    /// At bytes beyond ASCII.
-    high: u64,
-    /// For they have line feeds.
-    feed: u64,
-    /// Some have raw line breaks between tokens.
-    breaks: bool,
-}
-
-impl Sets {
-    /// They are the blocks from `64 * half` on.
-    #[inline(always)]
-    fn store(&self, half: usize, scratch: &mut Scratch) {
-        scratch.prim_blocks[half] = self.prim;
-        scratch.escape_blocks[half] = self.escape;
-        scratch.high_blocks[half] = self.high;
-        scratch.feed_blocks[half] = self.feed;
-        scratch.breaks |= self.breaks;
-    }
-}
 
 /// Finds the tokens of a window and what a closer look needs; returns how many tokens, and the first of them where
 /// the kernel holds them.
@@ -53,8 +29,15 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
     text: &mut Text,
     scratch: &mut Scratch,
 ) -> (usize, Option<I::Word>) {
+    for set in [
+        &mut scratch.prim_blocks,
+        &mut scratch.escape_blocks,
+        &mut scratch.high_blocks,
+        &mut scratch.feed_blocks,
+    ] {
+        *set = [0; BLOCKS / 64];
+    }
     scratch.blocks = job.blocks;
-    scratch.breaks = false;
     // SAFETY: passed on.
     unsafe {
         let mut held = I::no_tokens();
@@ -84,20 +67,19 @@ unsafe fn one_by_one<I: Isa, const LINES: bool>(
     held: &mut I::Word,
     scratch: &mut Scratch,
 ) -> usize {
-    let (mut tokens, mut block, mut at, mut sets) = (0, 0, *text, Sets::default());
+    let (mut tokens, mut block, mut at, mut breaks) = (0, 0, *text, false);
     while block < scratch.blocks {
         // SAFETY: the block lies in the window, and its place in the tables too.
         unsafe {
             let bytes = job.load::<I>(64 * block as isize);
             let masks = I::masks(bytes);
-            let (starts, prims) = group::<I, u64, LINES>(&masks, (block, 1), &mut at, &mut sets, scratch);
+            let (starts, prims) = group::<I, u64, LINES>(&masks, (block, 1), &mut at, &mut breaks, scratch);
             I::put::<true>((&mut scratch.tokens, held), tokens, bytes, starts, starts & prims);
             tokens += starts.count_ones() as usize;
         }
         block += 1;
     }
-    sets.store(0, scratch);
-    Sets::default().store(1, scratch);
+    scratch.breaks = breaks;
     *text = at;
     tokens
 }
@@ -116,20 +98,17 @@ unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
 /// As of [`crate::window::fill`]; the blocks are classified.
 #[inline(always)]
 unsafe fn mark<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) {
-    let (mut first, mut at) = (0, *text);
-    for half in 0..BLOCKS / 64 {
-        let mut sets = Sets::default();
-        while first < scratch.blocks.min(64 * (half + 1)) {
-            let blocks = (job.blocks - first).min(I::Words::LANES);
-            // SAFETY: the blocks lie in the window, and so do their places in the tables.
-            unsafe {
-                let columns = I::columns(&scratch.classes, first);
-                group::<I, I::Words, LINES>(&columns, (first, blocks), &mut at, &mut sets, scratch);
-            }
-            first += I::Words::LANES;
+    let (mut first, mut at, mut breaks) = (0, *text, false);
+    while first < scratch.blocks {
+        let blocks = (job.blocks - first).min(I::Words::LANES);
+        // SAFETY: the blocks lie in the window, and so do their places in the tables.
+        unsafe {
+            let columns = I::columns(&scratch.classes, first);
+            group::<I, I::Words, LINES>(&columns, (first, blocks), &mut at, &mut breaks, scratch);
         }
-        sets.store(half, scratch);
+        first += I::Words::LANES;
     }
+    scratch.breaks = breaks;
     *text = at;
 }
 
@@ -143,10 +122,10 @@ unsafe fn group<I: Isa, W: Words, const LINES: bool>(
     columns: &Columns<W>,
     (first, blocks): (usize, usize),
     at: &mut Text,
-    sets: &mut Sets,
+    breaks: &mut bool,
     scratch: &mut Scratch,
 ) -> (W, W) {
-    let (last, place) = (blocks - 1, first % 64);
+    let last = blocks - 1;
     // SAFETY: see above.
     unsafe {
         let valid = W::fill((1 << blocks) - 1);
@@ -157,48 +136,51 @@ unsafe fn group<I: Isa, W: Words, const LINES: bool>(
         let (control, feed) = (column(CONTROL), column(FEED));
         let punct = column(PUNCT).without(control);
         let prim = valid.without(inside.or(quote).or(punct).or(column(BLANK)));
-        let tops = prim.tops();
-        let behind_prim = prim.up().or(W::fill(tops << 1 | at.prim).top_as_low());
-        at.prim = tops >> last & 1;
+        let behind_prim = prim.up_through(at.prim);
+        at.prim = prim.tops() >> last & 1;
         let prim_starts = prim.without(behind_prim);
         let mut starts = punct.without(inside).or(quote.and(inside)).or(prim_starts);
         let feed_outside = feed.without(inside);
         if LINES {
             starts = starts.or(feed_outside);
             feed_outside.store(scratch.feeds.as_mut_ptr().add(first));
-            sets.feed |= feed_outside.some() << place;
+            note(&mut scratch.feed_blocks, first, feed_outside);
             // Tabs too: telling them apart is left to the few events in such windows.
-            sets.breaks |= control.without(feed).some() != 0;
+            *breaks |= control.without(feed).some() != 0;
         } else {
-            sets.breaks |= control.without(inside).some() != 0;
+            *breaks |= control.without(inside).some() != 0;
         }
         // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
         let longer = prim.down().or(W::splat(1 << 63));
         let zeros = prim_starts.and(column(ZERO)).and(longer);
-        sets.prim |= prim.without(column(DIGIT)).or(zeros).some() << place;
+        note(&mut scratch.prim_blocks, first, prim.without(column(DIGIT)).or(zeros));
         prim.store(scratch.prims.as_mut_ptr().add(first + 1));
         let escapes = escaped.and(inside);
         escapes.store(scratch.escapes.as_mut_ptr().add(first));
-        sets.escape |= escapes.some() << place;
-        sets.high |= column(HIGH).some() << place;
+        note(&mut scratch.escape_blocks, first, escapes);
+        note(&mut scratch.high_blocks, first, column(HIGH));
         starts.store(scratch.starts.as_mut_ptr().add(first));
         let odd = control.and(inside);
         if odd.some() != 0 {
-            let (mut words, mut feeds, mut seen, mut text) = ([0; 8], [0; 8], *sets, *at);
-            odd.store(words.as_mut_ptr());
-            feed.store(feeds.as_mut_ptr());
-            let masks = words.into_iter().zip(feeds).take(blocks);
-            for (nth, (odd, feeds)) in masks.enumerate() {
-                broken_string::<LINES>(first + nth, odd, feeds, &mut text, &mut seen, scratch);
-            }
-            (*sets, *at) = (seen, text);
-            return (
-                W::load(scratch.starts.as_ptr().add(first)),
-                W::load(scratch.prims.as_ptr().add(first + 1)),
-            );
+            let mut words = [[0; 8]; 2];
+            odd.store(words[0].as_mut_ptr());
+            feed.store(words[1].as_mut_ptr());
+            // A copy, for what has an address is not kept in registers.
+            let mut text = *at;
+            broken_strings::<LINES>((first, blocks), &words, &mut text, scratch);
+            *at = text;
+            let (starts, prims) = (scratch.starts.as_ptr(), scratch.prims.as_ptr());
+            return (W::load(starts.add(first)), W::load(prims.add(first + 1)));
         }
         (starts, prim)
     }
+}
+
+/// Puts the blocks whose word is not empty into the set.
+#[inline(always)]
+unsafe fn note<W: Words>(set: &mut Blocks, first: usize, words: W) {
+    // SAFETY: `first` is a block of the window.
+    unsafe { *set.get_unchecked_mut(first / 64) |= words.some() << (first % 64) };
 }
 
 /// Which bytes are escaped: those behind an odd number of backslashes (simdjson's way).
@@ -249,38 +231,36 @@ unsafe fn strings<I: Isa, W: Words>(quote: W, last: usize, carry: &mut u64) -> W
     }
 }
 
-/// Control characters stand inside strings, as `odd` says of a block. Where lines are gone through and one of them
-/// is a line feed, the window ends behind it and the text starts anew: the line ends there, whatever the quotes say.
+/// Control characters stand inside strings, as the first mask says of each block from `first` on; the second has the
+/// line feeds. Where lines are gone through and one of them is a line feed, the window ends behind it and the text
+/// starts anew: the line ends there, whatever the quotes say.
 #[cold]
 #[inline(never)]
-fn broken_string<const LINES: bool>(
-    block: usize,
-    odd: u64,
-    feeds: u64,
+fn broken_strings<const LINES: bool>(
+    (first, blocks): (usize, usize),
+    [odd, feeds]: &[[u64; 8]; 2],
     text: &mut Text,
-    sets: &mut Sets,
     scratch: &mut Scratch,
 ) {
-    if odd == 0 || block >= scratch.blocks {
-        return;
-    }
-    scratch.suspect(block);
-    let feeds = feeds & odd;
-    if LINES && feeds != 0 {
-        let place = feeds.trailing_zeros();
-        let keep = (1 << place) - 1;
-        scratch.prims[block + 1] &= keep;
-        scratch.starts[block] = scratch.starts[block] & keep | 1 << place;
-        scratch.feeds[block] = scratch.feeds[block] & keep | 1 << place;
-        scratch.escapes[block] &= keep;
-        scratch.blocks = block + 1;
-        scratch.done = 64 * block + place as usize + 1;
-        *text = Text::default();
-        // What was found in later blocks is none of the window's.
-        let through = u64::MAX >> (63 - block % 64);
-        sets.feed |= 1 << (block % 64);
-        for set in [&mut sets.prim, &mut sets.escape, &mut sets.high, &mut sets.feed] {
-            *set &= through;
+    for (nth, (odd, feeds)) in odd.iter().zip(feeds).take(blocks).enumerate() {
+        let block = first + nth;
+        if *odd == 0 || block >= scratch.blocks {
+            continue;
+        }
+        scratch.suspect(block);
+        let feeds = feeds & odd;
+        if LINES && feeds != 0 {
+            let place = feeds.trailing_zeros();
+            let keep = (1 << place) - 1;
+            scratch.prims[block + 1] &= keep;
+            scratch.starts[block] = scratch.starts[block] & keep | 1 << place;
+            scratch.feeds[block] = scratch.feeds[block] & keep | 1 << place;
+            scratch.escapes[block] &= keep;
+            scratch.feed_blocks[block / 64] |= 1 << (block % 64);
+            scratch.blocks = block + 1;
+            scratch.done = 64 * block + place as usize + 1;
+            *text = Text::default();
+            scratch.forget_behind(block);
         }
     }
 }

@@ -311,15 +311,35 @@ pub(crate) type Blocks = [u64; BLOCKS / 64];
 
 /// The blocks of a set, in order.
 #[inline(always)]
-pub(crate) fn each_block(blocks: Blocks) -> impl Iterator<Item = usize> {
-    blocks.into_iter().enumerate().flat_map(|(group, mut bits)| {
-        core::iter::from_fn(move || {
-            let block = 64 * group + bits.trailing_zeros() as usize;
-            let some = bits != 0;
-            bits &= bits.wrapping_sub(1);
-            some.then_some(block)
-        })
-    })
+pub(crate) fn each_block([low, high]: &Blocks) -> EachBlock {
+    const { assert!(BLOCKS == 128) };
+    EachBlock { low: *low, high: *high }
+}
+
+/// See [`each_block`]. Two words that are never seen as one: a load of both waits until what was stored into one of
+/// them just now has reached the cache.
+pub(crate) struct EachBlock {
+    low: u64,
+    high: u64,
+}
+
+impl Iterator for EachBlock {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.low != 0 {
+            let block = self.low.trailing_zeros() as usize;
+            self.low &= self.low - 1;
+            return Some(block);
+        }
+        if self.high != 0 {
+            let block = 64 + self.high.trailing_zeros() as usize;
+            self.high &= self.high - 1;
+            return Some(block);
+        }
+        None
+    }
 }
 
 impl Scratch {
@@ -349,6 +369,19 @@ impl Scratch {
     #[cold]
     pub fn suspect(&mut self, block: usize) {
         self.suspects[block / 64] |= 1 << (block % 64);
+    }
+
+    /// The window ends in `block`: what was found in later ones is none of it.
+    #[cold]
+    pub fn forget_behind(&mut self, block: usize) {
+        for (group, kept) in [(0, block), (1, block.wrapping_sub(64))] {
+            let keep = if kept < 64 { u64::MAX >> (63 - kept) } else { u64::MAX * u64::from(block >= 64) };
+            for set in
+                [&mut self.prim_blocks, &mut self.escape_blocks, &mut self.high_blocks, &mut self.feed_blocks]
+            {
+                set[group] &= keep;
+            }
+        }
     }
 
     /// Whether anything is odd.
@@ -410,7 +443,13 @@ unsafe fn look<I: Isa, const LINES: bool, const FIELDS: bool>(
         checks::numbers::<I>(job, &mut carry.number_open, scratch);
         checks::escapes::<I>(job, &mut carry.low_half, scratch);
         checks::utf8::<I>(job, scratch);
-        grammar::check::<I, LINES, FIELDS>((tokens, held), &mut carry.grammar, &mut carry.depth, scratch);
+        let more = 64 * job.blocks <= job.left;
+        grammar::check::<I, LINES, FIELDS>(
+            (tokens, held, more),
+            &mut carry.grammar,
+            &mut carry.depth,
+            scratch,
+        );
         if FIELDS {
             fields::place::<I>(scratch);
         }
@@ -422,7 +461,7 @@ unsafe fn look<I: Isa, const LINES: bool, const FIELDS: bool>(
 #[inline(always)]
 fn list_ends(scratch: &mut Scratch) {
     let mut len = 0;
-    for block in each_block(scratch.feed_blocks) {
+    for block in each_block(&scratch.feed_blocks) {
         let mut feed = scratch.feeds[block];
         while feed != 0 {
             scratch.ends[len] = (64 * block) as u16 + feed.trailing_zeros() as u16;

@@ -109,30 +109,39 @@ unsafe fn load(bytes: &[u8], at: usize) -> __m512i {
 
 /// Eight rows as eight columns.
 #[inline(always)]
-unsafe fn turn(rows: [__m512i; 8]) -> [__m512i; 8] {
+unsafe fn turn(rows: &[__m512i; 8]) -> [__m512i; 8] {
     // SAFETY: as of `Isa`.
     unsafe {
-        // Word 2i + odd of each row, for each pair of rows.
-        let pair = |at: usize, odd: bool| match odd {
-            false => _mm512_unpacklo_epi64(rows[at], rows[at + 1]),
-            true => _mm512_unpackhi_epi64(rows[at], rows[at + 1]),
-        };
-        let four = |odd: bool| {
-            let (a, b, c, d) = (pair(0, odd), pair(2, odd), pair(4, odd), pair(6, odd));
-            let (even_low, even_high) =
-                (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0x88>(c, d));
-            let (odd_low, odd_high) =
-                (_mm512_shuffle_i64x2::<0xdd>(a, b), _mm512_shuffle_i64x2::<0xdd>(c, d));
-            [
-                _mm512_shuffle_i64x2::<0x88>(even_low, even_high),
-                _mm512_shuffle_i64x2::<0x88>(odd_low, odd_high),
-                _mm512_shuffle_i64x2::<0xdd>(even_low, even_high),
-                _mm512_shuffle_i64x2::<0xdd>(odd_low, odd_high),
-            ]
-        };
-        let ([c0, c2, c4, c6], [c1, c3, c5, c7]) = (four(false), four(true));
+        let ([c0, c2, c4, c6], [c1, c3, c5, c7]) = (every_second::<false>(rows), every_second::<true>(rows));
         [c0, c1, c2, c3, c4, c5, c6, c7]
     }
+}
+
+/// The columns of even number, or the odd ones. No closures here: one that is not inlined loses the processor's
+/// features, and takes a hundred times as long.
+#[inline(always)]
+unsafe fn every_second<const ODD: bool>(rows: &[__m512i; 8]) -> [__m512i; 4] {
+    // SAFETY: as of `Isa`.
+    unsafe {
+        let (a, b) = (pair::<ODD>(rows[0], rows[1]), pair::<ODD>(rows[2], rows[3]));
+        let (c, d) = (pair::<ODD>(rows[4], rows[5]), pair::<ODD>(rows[6], rows[7]));
+        let (first_low, first_high) =
+            (_mm512_shuffle_i64x2::<0x88>(a, b), _mm512_shuffle_i64x2::<0x88>(c, d));
+        let (next_low, next_high) = (_mm512_shuffle_i64x2::<0xdd>(a, b), _mm512_shuffle_i64x2::<0xdd>(c, d));
+        [
+            _mm512_shuffle_i64x2::<0x88>(first_low, first_high),
+            _mm512_shuffle_i64x2::<0x88>(next_low, next_high),
+            _mm512_shuffle_i64x2::<0xdd>(first_low, first_high),
+            _mm512_shuffle_i64x2::<0xdd>(next_low, next_high),
+        ]
+    }
+}
+
+/// Every second word of both, side by side: the even ones, or the odd ones.
+#[inline(always)]
+unsafe fn pair<const ODD: bool>(row: __m512i, next: __m512i) -> __m512i {
+    // SAFETY: as of `Isa`.
+    unsafe { if ODD { _mm512_unpackhi_epi64(row, next) } else { _mm512_unpacklo_epi64(row, next) } }
 }
 
 /// The columns in their places.
@@ -160,7 +169,7 @@ impl Isa for Avx512 {
     type Words = __m512i;
     type Word = __m512i;
     const HOLDS: bool = true;
-    const ALONE_MAX: usize = 0;
+    const ALONE_MAX: usize = 3;
 
     #[inline(always)]
     unsafe fn load(at: *const u8) -> __m512i {
@@ -176,11 +185,16 @@ impl Isa for Avx512 {
         }
     }
 
+    /// One by one: of a block alone that is sooner done.
     #[inline(always)]
     unsafe fn masks(block: __m512i) -> Columns<u64> {
-        let mut masks = [0; 8];
         unsafe {
-            _mm512_storeu_si512(masks.as_mut_ptr().cast(), row(block));
+            let high = _mm512_movepi8_mask(block);
+            let class = _mm512_maskz_permutex2var_epi8(!high, load(&TABLE.0, 0), block, load(&TABLE.0, 64));
+            let mut masks = [high; 8];
+            for (bit, mask) in masks[..7].iter_mut().enumerate() {
+                *mask = _mm512_test_epi8_mask(class, splat(1 << bit));
+            }
             named(masks)
         }
     }
@@ -194,8 +208,11 @@ impl Isa for Avx512 {
     unsafe fn columns(classes: &Classes, first: usize) -> Columns<__m512i> {
         unsafe {
             let rows = classes.rows_from(first);
-            let rows = core::array::from_fn(|i| _mm512_load_si512(rows.add(i).cast()));
-            named(turn(rows))
+            let mut eight = [splat(0); 8];
+            for (i, row) in eight.iter_mut().enumerate() {
+                *row = _mm512_load_si512(rows.add(i).cast());
+            }
+            named(turn(&eight))
         }
     }
 
@@ -255,7 +272,8 @@ impl Isa for Avx512 {
             _mm512_storeu_si512(tokens.0.as_mut_ptr().cast::<u8>().add(count).cast(), bytes);
             if HOLD {
                 let behind = u64::MAX.checked_shl(count as u32).unwrap_or(0);
-                *held = _mm512_mask_expand_epi8(*held, behind, bytes);
+                // Put in by an `or`, for an expansion into `held` would wait for the one before.
+                *held = _mm512_or_si512(*held, _mm512_maskz_expand_epi8(behind, bytes));
             }
         }
     }

@@ -3,6 +3,8 @@
 //! A kernel turns 64 bytes into bit masks, bit `i` for byte `i`. Everything between the masks is the same code
 //! for all of them ([`crate::window`], [`crate::checks`], [`crate::grammar`]), compiled once for each kernel.
 use crate::window::{Carry, Classes, Columns, Job, Scratch};
+#[cfg(test)]
+pub(crate) use lanes::ByBytes;
 pub(crate) use words::Words;
 
 #[cfg(target_arch = "x86_64")]

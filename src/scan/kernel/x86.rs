@@ -202,19 +202,27 @@ impl Isa for Avx2 {
         prims: u64,
     ) {
         unsafe {
-            let planes = [
+            let mut planes = [
                 gather(block, |lane| lane.bits::<6>()) & !prims,
                 gather(block, |lane| lane.bits::<5>()) & !prims,
                 gather(block, |lane| lane.bits::<4>()),
                 gather(block, |lane| lane.bits::<1>()) & !prims,
             ];
+            for plane in &mut planes {
+                *plane = _pext_u64(*plane, starts);
+            }
+            if HOLD && count < 64 {
+                for (held, bits) in held.iter_mut().zip(planes) {
+                    *held |= bits << count;
+                }
+                if count + starts.count_ones() as usize <= 64 {
+                    tokens.0[1] = [0; 4];
+                    return;
+                }
+            }
             let (word, shift) = (count / 64, count as u32 % 64);
             let words = tokens.0.as_mut_ptr().add(word);
             for (plane, bits) in planes.into_iter().enumerate() {
-                let bits = _pext_u64(bits, starts);
-                if HOLD && count < 64 {
-                    held[plane] |= bits << shift;
-                }
                 (*words)[plane] |= bits << shift;
                 (*words.add(1))[plane] = bits >> 1 >> (63 - shift);
             }
