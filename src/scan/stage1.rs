@@ -88,9 +88,14 @@ unsafe fn one_by_one<I: Isa, const LINES: bool>(
 /// As of [`crate::window::fill`].
 #[inline(always)]
 unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
-    for block in 0..job.blocks {
-        // SAFETY: the block lies in the window, and the table has room for it.
-        unsafe { I::classify(job.load::<I>(64 * block as isize), &mut scratch.classes, block) };
+    let whole = job.whole().min(job.blocks);
+    for block in 0..whole {
+        // SAFETY: the body has all of the block, and the table has room for it.
+        unsafe { I::classify(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
+    }
+    if whole < job.blocks {
+        // SAFETY: the block is the body's last, and has its place too.
+        unsafe { I::classify(job.load::<I>(64 * whole as isize), &mut scratch.classes, whole) };
     }
 }
 
@@ -270,15 +275,38 @@ fn broken_strings<const LINES: bool>(
 #[inline(always)]
 unsafe fn put<I: Isa, const HOLD: bool>(job: &Job, held: &mut I::Word, scratch: &mut Scratch) -> usize {
     let mut tokens = 0;
-    for block in 0..scratch.blocks {
-        // SAFETY: the block lies in the window.
+    let whole = job.whole().min(scratch.blocks);
+    for block in 0..whole {
+        // SAFETY: the body has all of the block.
         unsafe {
-            let starts = *scratch.starts.get_unchecked(block);
-            let prims = starts & *scratch.prims.get_unchecked(block + 1);
-            let bytes = job.load::<I>(64 * block as isize);
-            I::put::<HOLD>((&mut scratch.tokens, held), tokens, bytes, starts, prims);
-            tokens += starts.count_ones() as usize;
+            let bytes = I::load(job.body.add(64 * block));
+            put_block::<I, HOLD>((block, bytes), &mut tokens, held, scratch);
+        }
+    }
+    if whole < scratch.blocks {
+        // SAFETY: the block is the body's last.
+        unsafe {
+            let bytes = job.load::<I>(64 * whole as isize);
+            put_block::<I, HOLD>((whole, bytes), &mut tokens, held, scratch);
         }
     }
     tokens
+}
+
+/// # Safety
+/// As of [`Isa`]; the block lies in the window.
+#[inline(always)]
+unsafe fn put_block<I: Isa, const HOLD: bool>(
+    (block, bytes): (usize, I::Block),
+    tokens: &mut usize,
+    held: &mut I::Word,
+    scratch: &mut Scratch,
+) {
+    // SAFETY: see above.
+    unsafe {
+        let starts = *scratch.starts.get_unchecked(block);
+        let prims = starts & *scratch.prims.get_unchecked(block + 1);
+        I::put::<HOLD>((&mut scratch.tokens, held), *tokens, bytes, starts, prims);
+        *tokens += starts.count_ones() as usize;
+    }
 }

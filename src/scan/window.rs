@@ -81,6 +81,12 @@ impl Job {
         job
     }
 
+    /// Blocks of which the body has every byte.
+    #[inline(always)]
+    pub fn whole(&self) -> usize {
+        self.left / 64
+    }
+
     /// The end of the body, copied when it is first asked for and ended by a line feed: the last line ends there
     /// whether it has its end or not.
     ///

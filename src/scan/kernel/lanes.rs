@@ -171,7 +171,13 @@ pub(crate) unsafe fn masks<V: Lanes, const N: usize>(block: Block<V, N>) -> Colu
 #[inline(always)]
 pub(crate) unsafe fn columns<W: Words>(classes: &Classes, first: usize) -> Columns<W> {
     // SAFETY: the blocks from `first` on lie in the table.
-    unsafe { core::array::from_fn(|class| W::load(classes.0[class].0.as_ptr().add(first))) }
+    unsafe {
+        let mut columns = [W::splat(0); CLASSES];
+        for (column, class) in columns.iter_mut().zip(&classes.0) {
+            *column = W::load(class.0.as_ptr().add(first));
+        }
+        columns
+    }
 }
 
 #[inline(always)]
