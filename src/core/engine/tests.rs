@@ -123,3 +123,35 @@ fn a_body_below_the_floor_is_given_up() {
     }
     panic!("1,000 bytes a second are above 1 KiB a second");
 }
+
+#[test]
+fn connections_that_send_nothing_for_long_do_not_count() {
+    const S: u64 = 1_000_000_000;
+    let clock = HandClock::default();
+    let mut engine = engine(&clock, true);
+    assert_eq!((engine.active(), engine.room()), (0, 1));
+    let id = engine.open(Protocol::Lines).unwrap();
+    assert_eq!((engine.active(), engine.room()), (1, 0), "it has just come");
+    for (at_ns, active) in [(14 * S, 1), (16 * S, 0), (17 * S, 0)] {
+        clock.0.set(at_ns);
+        engine.tick();
+        assert_eq!(engine.active(), active, "at {at_ns}");
+    }
+    engine.receive(id, &mut b"{}\n".to_vec());
+    clock.0.set(18 * S);
+    engine.tick();
+    assert_eq!(engine.active(), 1, "it sent something");
+    engine.fail(id);
+    engine.released(id);
+    assert_eq!((engine.active(), engine.room()), (0, 1));
+    let id = engine.open(Protocol::Lines).unwrap();
+    clock.0.set(40 * S);
+    engine.tick();
+    engine.fail(id);
+    engine.released(id);
+    assert_eq!((engine.active(), engine.room()), (0, 1), "counted down once");
+    engine.drain();
+    assert_eq!(engine.room(), 0);
+    engine.refuse();
+    assert_eq!(engine.metrics().counters.connections_refused, 1);
+}
