@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What one shard sees of another may be a millisecond old.
+/// What one shard says in the turn in which it answers is seen by the next.
 const APART: Duration = Duration::from_millis(3);
 
 /// Two shards into segments of that folder; `None` where there is one core.

@@ -2,10 +2,10 @@
 //! gets from one to the other. Who gets what is decided in [`crate::core::balance`].
 //!
 //! A [`Street`] has a [`Seat`] for each shard, in cache lines of its own. A shard writes what it says of itself there
-//! when it has changed, with plain relaxed stores, and looks at the others' when it accepts, at most once a
-//! millisecond. Nobody waits for anybody, nobody decides on two of these words together, and one that is a
-//! millisecond old leads to a connection on the second best shard: so these are no lock, and no shard's work depends
-//! on them. The socket itself goes through the shard's mailbox.
+//! when it has changed, with plain relaxed stores, and looks at the others' when it accepts, where there are many at
+//! most once a millisecond. Nobody waits for anybody, nobody decides on two of these words together, and one that is
+//! old leads to a connection on the second best shard: so these are no lock, and no shard's work depends on them. The
+//! socket itself goes through the shard's mailbox.
 //!
 //! Where there is one shard, or `connections_balance = false`, none of this is made.
 
@@ -19,8 +19,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// What was seen of the others is used for so long, in nanoseconds: a line is some 80 ns away, and there may be a
-/// hundred of them.
+/// So many others are looked at for each connection: a line is some 80 ns away. It matters when a sender opens all of
+/// its connections at once: with what was seen a millisecond before, two shards gave each other three of eight.
+const FEW: usize = 8;
+/// What was seen of more than these is used for so long, in nanoseconds.
 const LOOK_EVERY_NS: u64 = 1_000_000;
 /// Whether the sink takes events is asked so often, in nanoseconds: it is not told of by itself.
 const ASK_EVERY_NS: u64 = 100_000_000;
@@ -161,7 +163,7 @@ impl Neighbours {
         }
     }
 
-    /// Says what there is to say. Once a turn.
+    /// Says what there is to say. Once a turn, and for each connection, for several may come in a turn.
     #[inline]
     pub fn say(&mut self, core: &Core) {
         let (now, now_ns) = ((core.active(), core.room()), core.now_ns());
@@ -194,7 +196,8 @@ impl Neighbours {
 
     fn look(&mut self, core: &Core) {
         let now_ns = core.now_ns();
-        if now_ns.saturating_sub(self.looked_ns) >= LOOK_EVERY_NS {
+        let few = self.loads.len() <= FEW;
+        if few || now_ns.saturating_sub(self.looked_ns) >= LOOK_EVERY_NS {
             self.looked_ns = now_ns;
             for (load, seat) in self.loads.iter_mut().zip(&self.street.seats) {
                 *load = seat.look(now_ns);
@@ -238,13 +241,16 @@ impl Neighbours {
 
     /// See [`driver::Logic::adopt`].
     pub fn adopt(&mut self, core: &mut Core, mut handed: Handed) -> Option<(ConnId, OwnedFd)> {
-        self.took();
         let from = handed.from.take();
         if core.room() > 0 {
             let id = core.open(handed.protocol)?;
             self.figures.adopted += u64::from(from.is_some());
+            // Here before it is no more on its way, lest somebody sees neither.
+            self.say(core);
+            self.took();
             return Some((id, handed.socket));
         }
+        self.took();
         // Without a slot here and there it is closed by being dropped, as one that is accepted without one.
         match from.map(|from| self.give(core.now_ns(), from as usize, handed)) {
             Some(Ok(())) => self.figures.returned += 1,

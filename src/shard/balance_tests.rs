@@ -2,9 +2,9 @@ use super::*;
 use crate::config::plan::Validator;
 use crate::core::ack::Ack;
 use crate::core::balance::COMING_MAX;
-use crate::core::batch::policy::Policy;
-use crate::core::engine::{Config, Timeouts};
+use crate::core::engine::Config;
 use crate::core::sink::{AnySink, null::NullSink};
+use crate::core::testing::engine::config;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -19,19 +19,7 @@ struct Stub {
 }
 
 fn core() -> Core {
-    let config = Config {
-        shard: 0,
-        connections_max: SLOTS,
-        body_budget_bytes: 1 << 20,
-        batch_arena_bytes: 1 << 20,
-        refused_arena_bytes: 4096,
-        ack: Ack::Accepted,
-        policy: Policy { bytes_max: 1 << 19, events_max: 1000, linger_ns: 0 },
-        lines_replies: false,
-        shed_after_ns: 1_000_000_000,
-        quarantine_first: None,
-        timeouts: Timeouts::default(),
-    };
+    let config = Config { connections_max: SLOTS, ack: Ack::Accepted, ..config() };
     super::super::make(config, AnySink::Null(NullSink), Validator::Exact).unwrap()
 }
 
@@ -53,8 +41,6 @@ impl Stub {
     fn turn(&mut self) {
         self.core.tick();
         self.neighbours.say(&self.core);
-        // What is seen of the others may be a millisecond old; here it is not.
-        self.neighbours.looked_ns = 0;
     }
 
     /// A connection is accepted: the client's end, and what came back to be opened here.

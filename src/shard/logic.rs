@@ -13,7 +13,11 @@ impl Logic for Shard {
     type Mail = Mail;
 
     fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
-        self.core.open(protocol)
+        let opened = self.core.open(protocol);
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.say(&self.core);
+        }
+        opened
     }
     fn pass_on(&mut self, protocol: Protocol, socket: OwnedFd) -> Option<OwnedFd> {
         match &mut self.neighbours {

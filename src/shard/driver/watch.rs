@@ -111,6 +111,10 @@ mod tests {
         logic.tick();
         std::thread::sleep(std::time::Duration::from_millis(15));
         watch.turn_ends(&mut logic);
-        assert_eq!(logic.ran.take().map(|(_, ran_ns)| ran_ns), Some(0), "a clock that goes ahead does no harm");
+        assert_eq!(
+            logic.ran.take().map(|(_, ran_ns)| ran_ns),
+            Some(0),
+            "a clock that goes ahead does no harm"
+        );
     }
 }
