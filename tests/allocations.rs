@@ -476,6 +476,8 @@ fn handing_connections_over_allocates_nothing() {
         shards.iter().map(|shard| shard.ask(of)).sum::<u64>()
     };
     come_and_go(200);
+    // Only so many are handed over a second; a second later as many again.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
     let before = handed();
     shards.iter().for_each(Served::watch);
     come_and_go(600);
