@@ -65,7 +65,7 @@ impl Window<'_> {
     #[inline(always)]
     fn behind(&self, at: usize) -> usize {
         let block = at / 64;
-        let rest = self.starts.get(block).map_or(0, |starts| starts & u64::MAX - 1 << (at % 64));
+        let rest = self.starts.get(block).map_or(0, |starts| starts & (u64::MAX - 1) << (at % 64));
         if rest != 0 { 64 * block + rest.trailing_zeros() as usize } else { self.first_behind(block) }
     }
 
