@@ -151,3 +151,50 @@ fn connections_that_send_nothing_for_long_do_not_count() {
     engine.refuse();
     assert_eq!(engine.metrics().counters.connections_refused, 1);
 }
+
+#[test]
+fn a_schema_of_one_stream_leaves_no_body_to_its_end() {
+    use crate::json::schema::{Field, Schema, Types};
+    use crate::json::{FastScanner, Kernel};
+    use crate::segment::header::StreamName;
+    let scanner = FastScanner::new(Kernel::best());
+    if scanner.kernel() == Kernel::Scalar {
+        // It looks at nothing before all is here.
+        return;
+    }
+    let config = Config { connections_max: 1, ..config() };
+    let sink = SegmentSink::new(0, &Resume::START);
+    let mut engine = Engine::new(config, HandClock::default(), scanner, sink, |n| vec![0; n]);
+    engine.mail(Mail::Ready { kind: FileKind::Segment, file: 3, number: 1, id: 7, capacity: 4 << 20 });
+    let field = Field { required: true, types: Types::named("integer").unwrap(), ..Field::at("/n") };
+    let stream = StreamName::new(b"held");
+    engine.set_schemas(&[Schema { stream, additional: true, fields: vec![field] }]).unwrap();
+    let body = "{\"n\":1,\"t\":\"some text\"}\n{\"n\":\"1\"}\n{\"n\":}\n".repeat(400);
+    let id = engine.open(Protocol::Http).unwrap();
+    for (stream, accepted) in [("default", 800), ("held", 400)] {
+        let head = format!(
+            "POST /v1/events/{stream}?ack=accepted HTTP/1.1\r\nHost: t\r\nContent-Type: application/x-ndjson\r\n\
+            Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let (front, rest) = body.split_at(body.len() - 100);
+        engine.receive(id, &mut [head.as_bytes(), front.as_bytes()].concat());
+        let through = engine.hub.aheads[0].through();
+        assert!(through > front.len() - 512, "{stream}: {through} of {} judged before the end", front.len());
+        engine.receive(id, &mut rest.as_bytes().to_vec());
+        let said = String::from_utf8(
+            core::iter::from_fn(|| {
+                let (id, bytes) = engine.next_send().map(|(id, bytes)| (id, bytes.to_vec()))?;
+                engine.sent(id, bytes.len());
+                Some(bytes)
+            })
+            .flatten()
+            .collect(),
+        )
+        .unwrap();
+        assert!(
+            said.contains(&format!("\"accepted\":{accepted},\"rejected\":{}", 1200 - accepted)),
+            "{said}"
+        );
+    }
+}
