@@ -6,7 +6,6 @@
 //!
 //! A number or word is one token here, whatever its bytes; a string too, closing quote included.
 use crate::brackets::{careful, walk};
-use crate::fields::{self, Depth};
 use crate::kernel::{Isa, Kinds};
 use crate::window::{BLOCKS, Column, Scratch};
 
@@ -79,16 +78,15 @@ impl Finder {
     }
 }
 
-/// Checks `count` tokens, of which the first 64 may be in `held`, and `more` of the body follow or not; finds where the events of arrays end and, with `FIELDS`, which tokens are names at
-/// the events' own depth.
+/// Checks `count` tokens, of which the first 64 may be in `held`, and finds where the events of arrays end. `more`:
+/// other tokens follow in the next window.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
-pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
+pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
     (count, held, more): (usize, Option<I::Word>, bool),
     state: &mut Grammar,
-    depth: &mut Depth,
     scratch: &mut Scratch,
 ) {
     let mut culprits = Finder { block: 0, before: 0 };
@@ -106,9 +104,6 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
                 _ => I::word(&scratch.tokens, first / 64),
             };
             let kinds = I::kinds(word).first(tokens);
-            if FIELDS {
-                fields::mark::<I>(&kinds, tokens, first / 64, depth, scratch);
-            }
             let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
             let more = more || first + 64 < count;
             (odd | pairs::<LINES>(&kinds, (in_object, ended), state, tokens, more), ended)

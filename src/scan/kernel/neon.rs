@@ -1,6 +1,5 @@
 //! NEON. Compiled, and run under qemu-user only: never chosen by itself.
 use super::lanes::{ByBytes, Lanes};
-use crate::window::{Carry, Job, Scratch, fill};
 use core::arch::aarch64::*;
 
 // SAFETY (all of it): every aarch64 that Rust targets has NEON.
@@ -76,9 +75,5 @@ impl Lanes for uint8x16_t {
     }
 }
 
-/// # Safety
-/// See [`fill`].
-pub(super) unsafe fn window(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
-    // SAFETY: every aarch64 has NEON.
-    unsafe { fill::<ByBytes<uint8x16_t, 4>>(job, carry, scratch) }
-}
+/// For processors that have what [`super::Kernel::Neon`] asks for.
+pub(super) const CODE: super::Code = code!(ByBytes<uint8x16_t, 4>, "neon");
