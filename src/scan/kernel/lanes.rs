@@ -43,7 +43,13 @@ pub(crate) type Block<V, const N: usize> = [V; N];
 #[inline(always)]
 pub(crate) unsafe fn load<V: Lanes, const N: usize>(at: *const u8) -> Block<V, N> {
     // SAFETY: 64 bytes are readable at `at`, and N registers have 64.
-    unsafe { core::array::from_fn(|i| V::load(at.add(i * V::BYTES))) }
+    unsafe {
+        let mut block = [V::load(at); N];
+        for (i, lane) in block.iter_mut().enumerate().skip(1) {
+            *lane = V::load(at.add(i * V::BYTES));
+        }
+        block
+    }
 }
 
 /// The mask of a block from one of each register.
