@@ -12,7 +12,6 @@ const page = document.getElementById("page");
 const mib = (bytes) => bytes === null || bytes === undefined ? "–" : bytes >= 1 << 30 ? digits3(bytes / (1 << 30)) + " GiB" : digits3(bytes / (1 << 20)) + " MiB";
 const bytesRate = (perS) => perS < 999.5 ? Math.round(perS) + " B/s" : perS < 999500 ? digits3(perS / 1e3) + " kB/s" : perS < 999.5e6 ? digits3(perS / 1e6) + " MB/s" : digits3(perS / 1e9) + " GB/s";
 const sum = (values) => values.reduce((a, b) => a + b, 0);
-const marked = (text, kind) => el("span", { class: kind }, text);
 
 let before = null, history = [], refused = null;
 
@@ -21,25 +20,6 @@ const SLOW_SHOWN = 10;
 let allSlow = false;
 const moreSlow = el("button", { type: "button", hidden: "" });
 moreSlow.addEventListener("click", () => { allSlow = !allSlow; if (before) parts.slow.replaceChildren(slow(before)); });
-
-function card(title, words, ...content) {
-  return el("section", {}, el("h2", {}, title), words ? el("p", {}, words) : null, ...content.flat());
-}
-
-function legend(items) {
-  return el("div", { class: "legend" }, items.map(([name, color]) => el("span", {}, el("i", { style: `color:var(${color})` }), name)));
-}
-
-function table(heads, rows, kinds) {
-  const cell = (tag, value, at) => el(tag, { class: (kinds || [])[at] }, value instanceof Node ? value : document.createTextNode(value === null || value === undefined ? "–" : String(value)));
-  return el("div", { class: "wide" }, el("table", {},
-    el("thead", {}, el("tr", {}, heads.map((head, at) => cell("th", head, at)))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, at) => cell("td", value, at)))))));
-}
-
-function tile(name, shown, more, bad) {
-  return el("div", { class: bad ? "tile bad" : "tile" }, el("div", { class: "name" }, name), el("div", { class: "value" }, shown), more ? el("div", { class: "more" }, more) : null);
-}
 
 // Parts that are made once and filled again and again.
 const parts = {};
@@ -289,16 +269,8 @@ async function turnSamples() {
   setTimeout(turnSamples, SAMPLES_EVERY_MS);
 }
 
-const theme = el("button", { type: "button", title: "dark or light" }, "◐");
-theme.addEventListener("click", () => {
-  const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  drawn.forEach((again) => again());
-});
-
 page.append(
-  el("header", {}, parts.title, theme), parts.banner,
+  el("header", {}, parts.title, themeButton()), parts.banner,
   el("div", { id: "figures" }, parts.tiles,
     card("Events a second", "", parts.rateLegend, rateChart),
     card("Where the time goes", "p99 of each stage of a request by itself, over the last five seconds. One request of sixteen is timed in the short stages.", legend(STAGES.map((name) => [name, COLORS[name]])), stageChart, parts.stages),

@@ -1,10 +1,13 @@
 //! The picture of `top`, from a status alone. Made for 80 columns and 24 lines; a smaller terminal shows what fits, a
 //! larger one more requests. Colour only repeats what a word says already.
-use crate::load::report::format::{clock, count, rate, share, time};
+use crate::load::{
+    report::format::{clock, count, rate, share, time},
+    view::paint::Paint,
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::{Color, Modifier},
     text::{Line, Span},
     widgets::{Paragraph, Row, Table},
 };
@@ -48,32 +51,9 @@ pub fn draw(frame: &mut Frame<'_>, seen: &Seen<'_>, colour: bool) {
     draw_slow(frame, slow, status, paint);
 }
 
-#[derive(Clone, Copy)]
-struct Paint {
-    colour: bool,
-}
-
-impl Paint {
-    fn fg(self, colour: Color) -> Style {
-        if self.colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn dim(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
-    fn bad(self, is_bad: bool) -> Style {
-        if is_bad { self.fg(Color::Red).add_modifier(Modifier::BOLD) } else { Style::new() }
-    }
-
-    /// The heads of a table.
-    fn heads<const N: usize>(self, names: [&str; N]) -> Row<'static> {
-        Row::new(names.map(str::to_owned)).style(self.dim().add_modifier(Modifier::UNDERLINED))
-    }
+/// The heads of a table.
+fn heads<const N: usize>(paint: Paint, names: [&str; N]) -> Row<'static> {
+    Row::new(names.map(str::to_owned)).style(paint.dim().add_modifier(Modifier::UNDERLINED))
 }
 
 fn number(value: &Value) -> u64 {
@@ -213,7 +193,7 @@ fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
         row.style(paint.bad(shard["ready"] != true))
     });
     let widths = [5, 4, 10, 11, 9, 7, 9, 9].map(Constraint::Length).into_iter().chain([Constraint::Min(5)]);
-    let heads = [
+    let names = [
         "shard",
         "core",
         "  events/s",
@@ -224,7 +204,7 @@ fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
         "     shed",
         "ready",
     ];
-    Table::new(rows, widths).column_spacing(1).header(paint.heads(heads))
+    Table::new(rows, widths).column_spacing(1).header(heads(paint, names))
 }
 
 fn stage_table(status: &Value, paint: Paint) -> Table<'static> {
@@ -237,8 +217,8 @@ fn stage_table(status: &Value, paint: Paint) -> Table<'static> {
     });
     let widths = [9, 8, 8, 8, 8].map(Constraint::Length);
     let first = format!("{:<9}", when);
-    let heads = [first.as_str(), "     p50", "     p99", "   p99.9", "     max"];
-    Table::new(rows, widths).column_spacing(1).header(paint.heads(heads))
+    let names = [first.as_str(), "     p50", "     p99", "   p99.9", "     max"];
+    Table::new(rows, widths).column_spacing(1).header(heads(paint, names))
 }
 
 /// The sink, its Kafka or HTTP side or its spill, and the replies.
@@ -307,8 +287,8 @@ fn draw_slow(frame: &mut Frame<'_>, area: Rect, status: &Value, paint: Paint) {
         Constraint::Length(3),
         Constraint::Fill(1),
     ];
-    let heads = [" slowest", "why", "longest part", "     bytes", "", "peer and stream"];
-    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(paint.heads(heads)), area);
+    let names = [" slowest", "why", "longest part", "     bytes", "", "peer and stream"];
+    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(heads(paint, names)), area);
 }
 
 /// The part that took longest, and how long.
