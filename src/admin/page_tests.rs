@@ -37,6 +37,9 @@ fn a_browser_draws_everything_and_says_nothing_on_its_console() {
         ">Where the time goes<",
         "Slowest requests of the last minute",
         "it waited for room",
+        // Three commits of each shard, as one line.
+        "and 2 held up with it",
+        ">all 24<",
         "another thread had the core",
         "10.0.0.7:41000",
         "they balance",
