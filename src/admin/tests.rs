@@ -115,6 +115,8 @@ impl ShardPort for Busy {
         for (total_ms, cause, around, status) in [
             (212, Cause::NoRoom, Around::default(), 503),
             (51, Cause::Commit, Around::default(), 200),
+            (49, Cause::Commit, Around::default(), 200),
+            (48, Cause::Commit, Around::default(), 200),
             (41, Cause::Stall(Stall::Preempted), stolen, 200),
             (33, Cause::CommitBefore, Around::default(), 200),
             (300, Cause::SlowBody, Around::default(), 200),
@@ -250,7 +252,7 @@ fn slow_requests_say_why_and_refused_events_how_they_look() {
     let admin = start(busy());
     let status = fetch(&admin, "/status").json();
     let slow = status["total"]["slowest"].as_array().unwrap();
-    assert_eq!(slow.len(), 18);
+    assert_eq!(slow.len(), 24);
     let of = |cause: &str| slow.iter().find(|slow| slow["cause"] == cause).unwrap();
     let stall = of("stall");
     assert_eq!((&stall["stall"], &stall["stalled_us"]), (&"preempted".into(), &39_000.0.into()));

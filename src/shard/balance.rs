@@ -1,7 +1,7 @@
 //! Connections that one shard accepts and another is to serve: how shards know each other's loads, and how a socket
 //! gets from one to the other. Who gets what is decided in [`crate::core::balance`].
 //!
-//! A [`Street`] has a [`Seat`] for each shard, in cache lines of its own. A shard writes what it says of itself there
+//! A [`Street`] has a seat for each shard, in cache lines of its own. A shard writes what it says of itself there
 //! when it has changed, with plain relaxed stores, and looks at the others' when it accepts, where there are many at
 //! most once a millisecond. Nobody waits for anybody, nobody decides on two of these words together, and one that is
 //! old leads to a connection on the second best shard: so these are no lock, and no shard's work depends on them. The

@@ -1,12 +1,15 @@
 //! The picture of `top`, from a status alone. Made for 80 columns and 24 lines; a smaller terminal shows what fits, a
 //! larger one more requests. Colour only repeats what a word says already.
-use crate::load::report::format::{clock, count, rate, share, time};
+use crate::load::{
+    report::format::{clock, count, rate, share, time},
+    view::paint::Paint,
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::{Color, Modifier},
     text::{Line, Span},
-    widgets::{Paragraph, Row, Table},
+    widgets::{Paragraph, Row, Table, Wrap},
 };
 use serde_json::Value;
 
@@ -23,57 +26,40 @@ pub struct Seen<'a> {
 /// The last line.
 pub const KEYS: &str = "q quits";
 const STAGES: [&str; 7] = ["read", "frame", "parse", "append", "seal_wait", "sink", "reply"];
-/// Shards that have a line before the requests get theirs.
-const SHARDS_MAX: usize = 16;
+/// Lines that slow requests get before shards get more than [`SHARDS_FEW`].
+const SLOW_FEW: usize = 5;
+/// Shards that have a line however small the terminal is.
+const SHARDS_FEW: usize = 4;
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, seen: &Seen<'_>, colour: bool) {
     let paint = Paint { colour };
-    let shards = seen.status.map_or(&[][..], shards_of).len().min(SHARDS_MAX) as u16;
+    let area = frame.area();
+    let top = header(seen, paint, area.width);
+    let others = top.len() + 1 + STAGES.len() + 1 + 1 + SLOW_FEW + 1;
+    let room = usize::from(area.height).saturating_sub(others).max(SHARDS_FEW);
+    let shards = seen.status.map_or(&[][..], shards_of).len().min(room) as u16;
     let [head, shard_rows, middle, slow, keys] = Layout::vertical([
-        Constraint::Length(4),
+        Constraint::Length(top.len() as u16),
         Constraint::Length(shards + 1),
         Constraint::Length(STAGES.len() as u16 + 1),
         Constraint::Min(2),
         Constraint::Length(1),
     ])
-    .areas(frame.area());
-    frame.render_widget(Paragraph::new(header(seen, paint)), head);
+    .areas(area);
+    frame.render_widget(Paragraph::new(top), head);
     frame.render_widget(Paragraph::new(KEYS).style(paint.dim()), keys);
     let Some(status) = seen.status else { return };
-    frame.render_widget(shard_table(status, paint), shard_rows);
+    frame.render_widget(shard_table(status, room, paint), shard_rows);
     let [stages, facts] = Layout::horizontal([Constraint::Length(46), Constraint::Min(0)]).areas(middle);
     frame.render_widget(stage_table(status, paint), stages);
-    frame.render_widget(Paragraph::new(sink_lines(status, paint)), facts);
+    frame.render_widget(Paragraph::new(sink_lines(status, paint)).wrap(Wrap { trim: true }), facts);
     draw_slow(frame, slow, status, paint);
 }
 
-#[derive(Clone, Copy)]
-struct Paint {
-    colour: bool,
-}
-
-impl Paint {
-    fn fg(self, colour: Color) -> Style {
-        if self.colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn dim(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
-    fn bad(self, is_bad: bool) -> Style {
-        if is_bad { self.fg(Color::Red).add_modifier(Modifier::BOLD) } else { Style::new() }
-    }
-
-    /// The heads of a table.
-    fn heads<const N: usize>(self, names: [&str; N]) -> Row<'static> {
-        Row::new(names.map(str::to_owned)).style(self.dim().add_modifier(Modifier::UNDERLINED))
-    }
+/// The heads of a table.
+fn heads<const N: usize>(paint: Paint, names: [&str; N]) -> Row<'static> {
+    Row::new(names.map(str::to_owned)).style(paint.dim().add_modifier(Modifier::UNDERLINED))
 }
 
 fn number(value: &Value) -> u64 {
@@ -105,7 +91,7 @@ fn right(text: String, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-fn header<'a>(seen: &Seen<'a>, paint: Paint) -> Vec<Line<'a>> {
+fn header<'a>(seen: &Seen<'a>, paint: Paint, columns: u16) -> Vec<Line<'a>> {
     let mut first = vec![Span::styled("ringmill ", paint.bold())];
     let Some(status) = seen.status else {
         first.push(Span::raw(seen.server));
@@ -117,16 +103,22 @@ fn header<'a>(seen: &Seen<'a>, paint: Paint) -> Vec<Line<'a>> {
     };
     let up_s = number(&status["uptime_ms"]) as f64 / 1_000.0;
     first.push(Span::raw(format!("{}  {}  up {}  ", text(&status["version"]), seen.server, clock(up_s))));
-    first.push(match (seen.trouble, status["ready"].as_bool()) {
-        (Some(why), _) => Span::styled(format!("AWAY: {why}; what is shown is old"), paint.bad(true)),
-        (None, Some(true)) => Span::styled("takes events", paint.fg(Color::Green)),
+    // What is wrong is long, and has a line of its own.
+    let wrong = match (seen.trouble, status["ready"].as_bool()) {
+        (Some(why), _) => Some(format!("AWAY: {why}; what is shown is old")),
+        (None, Some(true)) => None,
         (None, _) => {
             let reasons = status["reasons"].as_array().map_or(&[][..], Vec::as_slice);
             let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
-            Span::styled(format!("NOT READY: {}", reasons.join("; ")), paint.bad(true))
+            Some(format!("NOT READY: {}", reasons.join("; ")))
         }
-    });
-    vec![Line::from(first), flow(status, paint), memory(status, paint), books(status, paint)]
+    };
+    if wrong.is_none() {
+        first.push(Span::styled("takes events", paint.fg(Color::Green)));
+    }
+    let wrong = wrong.map(|wrong| Line::from(Span::styled(wrong, paint.bad(true))));
+    let figures = [flow(status, paint), memory(status, paint), books(status, paint, columns)];
+    std::iter::once(Line::from(first)).chain(wrong).chain(figures).collect()
 }
 
 fn flow(status: &Value, paint: Paint) -> Line<'static> {
@@ -136,13 +128,12 @@ fn flow(status: &Value, paint: Paint) -> Line<'static> {
     Line::from(vec![
         Span::styled(per_s(recent, "events_per_s"), paint.bold()),
         Span::raw(format!(" events  {} requests  {bytes}  ", per_s(recent, "requests_per_s"))),
+        Span::styled(format!("{} shed", count(shed)), paint.bad(shed > 0)),
         Span::raw(format!(
-            "{} connections{}  ",
+            "  {} connections{}",
             count(number(&total["gauges"]["connections"])),
             given(total)
         )),
-        Span::raw(format!("{} in flight  ", count(number(&total["gauges"]["events_in_flight"])))),
-        Span::styled(format!("{} shed", count(shed)), paint.bad(shed > 0)),
     ])
 }
 
@@ -180,26 +171,59 @@ fn memory(status: &Value, paint: Paint) -> Line<'static> {
     ])
 }
 
-fn books(status: &Value, paint: Paint) -> Line<'static> {
-    let counters = &status["total"]["counters"];
-    let part = |name: &str| count(number(&counters[name]));
-    let sound = status["total"]["books"]["balanced"] == true;
+/// The equation, without what is 0; in round numbers where it would not fit.
+fn books(status: &Value, paint: Paint, columns: u16) -> Line<'static> {
+    let total = &status["total"];
+    let sound = total["books"]["balanced"] == true;
     let shown = if sound { "books balance" } else { "BOOKS DO NOT BALANCE" };
+    let equation = |told: fn(u64) -> String| {
+        let part = |name: &str| number(&total["counters"][format!("events_{name}")]);
+        let others = ["quarantined", "rejected", "shed"].map(|name| (name, part(name)));
+        let flying = ("in flight", number(&total["gauges"]["events_in_flight"]));
+        let others = others.into_iter().chain([flying]).filter(|(_, n)| *n > 0);
+        let others: String = others.map(|(name, n)| format!(" + {} {name}", told(n))).collect();
+        format!(": {} in = {} stored{others}", told(part("received")), told(part("stored")))
+    };
+    let exact = equation(count);
+    let fits = shown.len() + exact.chars().count() <= usize::from(columns);
     Line::from(vec![
         Span::styled(shown, if sound { paint.dim() } else { paint.bad(true) }),
-        Span::raw(format!(
-            ": {} in = {} stored + {} quarantined + {} rejected + {} shed",
-            part("events_received"),
-            part("events_stored"),
-            part("events_quarantined"),
-            part("events_rejected"),
-            part("events_shed")
-        )),
+        Span::raw(if fits { exact } else { equation(round) }),
     ])
 }
 
-fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
-    let rows = shards_of(status).iter().take(SHARDS_MAX).map(|shard| {
+/// Three digits of a large number.
+fn round(n: u64) -> String {
+    let (value, unit) = match n {
+        0..10_000 => return count(n),
+        10_000..1_000_000_000 => (n as f64, ""),
+        _ => (n as f64 / 1e9, " G"),
+    };
+    format!("{}{unit}", rate(value).trim_end_matches("/s"))
+}
+
+/// As many shards as there is room for: where that is not all, those that take no events and the busiest, and how many
+/// there are besides.
+fn told_shards(shards: &[Value], room: usize) -> (Vec<&Value>, usize) {
+    let mut told: Vec<&Value> = shards.iter().collect();
+    if told.len() > room {
+        let rate = |shard: &Value| shard["recent"]["events_per_s"].as_f64().unwrap_or(0.0);
+        told.sort_by(|a, b| {
+            let troubled = |shard: &Value| shard["ready"] != true;
+            troubled(b).cmp(&troubled(a)).then(rate(b).total_cmp(&rate(a)))
+        });
+        told.truncate(room.saturating_sub(1));
+        told.sort_by_key(|shard| number(&shard["shard"]));
+    }
+    let others = shards.len() - told.len();
+    (told, others)
+}
+
+fn shard_table(status: &Value, room: usize, paint: Paint) -> Table<'static> {
+    let (told, others) = told_shards(shards_of(status), room);
+    let rest = ["".to_owned(), "".to_owned(), right(format!("and {others}"), 10), "quieter".to_owned()];
+    let rest = (others > 0).then(|| Row::new(rest).style(paint.dim()));
+    let rows = told.into_iter().map(|shard| {
         let name = format!("{:>5}", number(&shard["shard"]));
         let core = shard["core"].as_u64().map_or_else(|| "-".into(), |core| core.to_string());
         if !shard["counters"].is_object() {
@@ -226,8 +250,9 @@ fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
         ]);
         row.style(paint.bad(shard["ready"] != true))
     });
+    let rows = rows.chain(rest);
     let widths = [5, 4, 10, 11, 9, 7, 9, 9].map(Constraint::Length).into_iter().chain([Constraint::Min(5)]);
-    let heads = [
+    let names = [
         "shard",
         "core",
         "  events/s",
@@ -238,7 +263,7 @@ fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
         "     shed",
         "ready",
     ];
-    Table::new(rows, widths).column_spacing(1).header(paint.heads(heads))
+    Table::new(rows, widths).column_spacing(1).header(heads(paint, names))
 }
 
 fn stage_table(status: &Value, paint: Paint) -> Table<'static> {
@@ -251,8 +276,8 @@ fn stage_table(status: &Value, paint: Paint) -> Table<'static> {
     });
     let widths = [9, 8, 8, 8, 8].map(Constraint::Length);
     let first = format!("{:<9}", when);
-    let heads = [first.as_str(), "     p50", "     p99", "   p99.9", "     max"];
-    Table::new(rows, widths).column_spacing(1).header(paint.heads(heads))
+    let names = [first.as_str(), "     p50", "     p99", "   p99.9", "     max"];
+    Table::new(rows, widths).column_spacing(1).header(heads(paint, names))
 }
 
 /// The sink, its Kafka or HTTP side or its spill, and the replies.
@@ -295,34 +320,48 @@ fn sink_lines(status: &Value, paint: Paint) -> Vec<Line<'static>> {
     lines
 }
 
+/// Requests that one thing held up together, as the slowest of them and how many they are: of the same shard, with the
+/// same reason, ended within a tenth of a second, not a tenth quicker.
+fn folded(slow: &[Value]) -> Vec<(&Value, usize)> {
+    let mut told: Vec<(&Value, usize)> = Vec::new();
+    let alike = |a: &Value, b: &Value| {
+        ["shard", "cause", "stall"].iter().all(|key| a[key] == b[key])
+            && number(&a["time_ms"]).abs_diff(number(&b["time_ms"])) <= 100
+            && waited_us(b) >= waited_us(a) * 0.9
+    };
+    for request in slow {
+        match told.iter_mut().find(|(first, _)| alike(first, request)) {
+            Some((_, alike)) => *alike += 1,
+            None => told.push((request, 1)),
+        }
+    }
+    told
+}
+
+fn waited_us(request: &Value) -> f64 {
+    request["total_us"].as_f64().unwrap_or(0.0) + request["unseen_us"].as_f64().unwrap_or(0.0)
+}
+
 fn draw_slow(frame: &mut Frame<'_>, area: Rect, status: &Value, paint: Paint) {
     let slow = status["total"]["slowest"].as_array().map_or(&[][..], Vec::as_slice);
-    let rows = slow.iter().map(|request| {
-        let waited_us =
-            request["total_us"].as_f64().unwrap_or(0.0) + request["unseen_us"].as_f64().unwrap_or(0.0);
+    let rows = folded(slow).into_iter().map(|(request, alike)| {
         let cause = match request["stall"].as_str().filter(|_| request["cause"] == "stall") {
             Some(stall) => format!("stall: {stall}"),
             None => text(&request["cause"]).replace('_', " "),
         };
         Row::new([
-            right(time((waited_us * 1_000.0) as u64), 8),
+            right(time((waited_us(request) * 1_000.0) as u64), 8),
+            if alike > 1 { format!("x{alike}") } else { String::new() },
             cause,
             longest(request),
-            right(count(number(&request["bytes"])), 10),
+            right(round(number(&request["bytes"])), 6),
             right(count(number(&request["status"])), 3),
             format!("{} {}", text(&request["peer"]), text(&request["stream"])),
         ])
     });
-    let widths = [
-        Constraint::Length(8),
-        Constraint::Length(16),
-        Constraint::Length(17),
-        Constraint::Length(10),
-        Constraint::Length(3),
-        Constraint::Fill(1),
-    ];
-    let heads = [" slowest", "why", "longest part", "     bytes", "", "peer and stream"];
-    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(paint.heads(heads)), area);
+    let widths = [8, 3, 16, 17, 6, 3].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let names = [" slowest", "", "why", "longest part", " bytes", "", "peer and stream"];
+    frame.render_widget(Table::new(rows, widths).column_spacing(1).header(heads(paint, names)), area);
 }
 
 /// The part that took longest, and how long.

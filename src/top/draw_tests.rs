@@ -34,11 +34,11 @@ fn the_recorded_status_on_a_usual_terminal() {
 }
 
 #[test]
-fn the_text_of_once_holds_every_request_and_no_keys() {
+fn the_text_of_once_holds_every_line_and_no_keys() {
     let status = recorded();
     let text = crate::top::text("127.0.0.1:9090", &status);
-    let slow = status["total"]["slowest"].as_array().unwrap().len();
-    assert!(text.lines().count() >= 16 + slow, "{text}");
+    let slow = folded(status["total"]["slowest"].as_array().unwrap()).len();
+    assert!(text.lines().count() >= 15 + slow, "{text}");
     assert!(!text.contains(KEYS) && text.ends_with('\n') && !text.ends_with("\n\n"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 110));
 }
@@ -49,9 +49,9 @@ fn trouble_is_said_in_words() {
     let away = Seen { trouble: Some("nobody listens on 127.0.0.1:9090"), ..seen(&status) };
     let lines = screen(120, 24, &away);
     assert!(
-        lines[0].contains("AWAY: nobody listens on 127.0.0.1:9090; what is shown is old"),
+        lines[1].starts_with("AWAY: nobody listens on 127.0.0.1:9090; what is shown is old"),
         "{}",
-        lines[0]
+        lines[1]
     );
     let never = Seen { status: None, ..away };
     let lines = screen(80, 24, &never);
@@ -73,11 +73,74 @@ fn trouble_is_said_in_words() {
         "silent",
         "BOOKS DO NOT BALANCE",
         "spill spilling: 12 345 wait",
-        "41.5 ms stall: stolen",
+        "41.5 ms     stall: stolen",
         "unseen 40.0 ms",
     ] {
         assert!(whole.contains(part), "{part} is missing in\n{whole}");
     }
+}
+
+/// A shard that takes no events is never among those left out, and neither is what was shed.
+#[test]
+fn what_does_not_fit_is_the_least() {
+    let mut status = recorded();
+    let quiet = status["shards"][0].clone();
+    let mut shards = vec![quiet; 40];
+    for (number, shard) in shards.iter_mut().enumerate() {
+        shard["shard"] = number.into();
+        shard["recent"]["events_per_s"] = (number as f64 * 10.0).into();
+    }
+    shards[3]["ready"] = false.into();
+    status["shards"] = shards.into();
+    let lines = screen(80, 24, &seen(&status));
+    let told: Vec<&str> = lines[5..]
+        .iter()
+        .take_while(|line| !line.starts_with("of late"))
+        .map(|line| line[..5].trim())
+        .collect();
+    assert_eq!(told, ["3", "38", "39", ""], "{lines:#?}");
+    assert!(lines[8].contains("and 37 quieter"), "{lines:#?}");
+    assert!(lines.iter().filter(|line| line.contains("127.0.0.1:52208")).count() >= 4, "{lines:#?}");
+    let lines = screen(80, 70, &seen(&status));
+    assert_eq!(lines.iter().filter(|line| line.ends_with(" yes") || line.ends_with(" NO")).count(), 40);
+
+    for name in ["received", "stored", "quarantined", "shed"] {
+        status["total"]["counters"][format!("events_{name}")] = 123_456_789_012_u64.into();
+    }
+    let lines = screen(80, 24, &seen(&status));
+    assert!(lines[1].contains("123 456 789 012 shed"), "{}", lines[1]);
+    assert!(lines[3].contains(" + 123 G shed"), "{}", lines[3]);
+    let lines = screen(160, 24, &seen(&status));
+    assert!(lines[3].ends_with("+ 123 456 789 012 shed + 9 in flight"), "{}", lines[3]);
+}
+
+/// One stall that held up ten requests does not hide the other reasons.
+#[test]
+fn what_was_held_up_together_is_one_line() {
+    let request = |shard: u32, cause: &str, time_ms: u64, total_us: f64| {
+        serde_json::json!({
+            "shard": shard, "cause": cause, "time_ms": time_ms, "total_us": total_us, "unseen_us": 0.0,
+            "stages_us": {"sink": total_us}, "peer": "10.0.0.7:41000", "stream": "s", "bytes": 12_345, "status": 200
+        })
+    };
+    let mut slow = vec![request(0, "commit", 50_000, 90e3); 10];
+    slow.extend([
+        request(0, "commit", 50_090, 85e3),
+        request(0, "commit", 50_090, 79e3),
+        request(0, "commit", 51_000, 78e3),
+        request(1, "commit", 50_000, 77e3),
+        request(0, "no_room", 50_000, 76e3),
+    ]);
+    let folded: Vec<(f64, usize)> =
+        folded(&slow).into_iter().map(|(first, n)| (waited_us(first), n)).collect();
+    assert_eq!(folded, [(90e3, 11), (79e3, 1), (78e3, 1), (77e3, 1), (76e3, 1)]);
+    let mut status = recorded();
+    status["total"]["slowest"] = slow.into();
+    let lines = screen(80, 24, &seen(&status)).join("\n");
+    assert!(
+        lines.contains(" 90.0 ms x11 commit           sink 90.0 ms      12.3 k 200 10.0.0.7:41000 s"),
+        "{lines}"
+    );
 }
 
 #[test]

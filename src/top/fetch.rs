@@ -75,7 +75,10 @@ impl Server {
         stream.set_write_timeout(Some(PATIENCE))?;
         // 1.0: the answer comes in one piece and ends with the connection.
         let (path, host) = (&self.path, &self.authority);
-        write!(stream, "GET {path}/status HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n\r\n")?;
+        let question =
+            format!("GET {path}/status HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n\r\n");
+        // At once: who answers the first piece and closes would break the second one.
+        stream.write_all(question.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)

@@ -1,5 +1,5 @@
 # shellcheck shell=dash
-# prove with a server and a load tester of straw, whose figures depend on the tree.
+# prove with a server and a load tester of straw, whose figures depend on the tree. Their noise stays below what counts.
 
 straw() { # FACTOR WITH SWAPPINESS 10
     mkdir -p "$WORK/straw"
@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 awk -v factor="$factor" -v swap="$(cat "$RINGMILL_TUNE_ROOT/proc/sys/vm/swappiness")" -v seed="$seed" 'BEGIN {
-    srand(seed); noise = 0.98 + 0.04 * rand(); f = swap == 10 ? factor : 1
+    srand(seed); noise = 0.995 + 0.01 * rand(); f = swap == 10 ? factor : 1
     printf "{\n  \"mode\": \"open\",\n  \"latency_us\": {\n    \"p50\": 20,\n    \"p99\": %.1f,\n    \"p999\": %.1f\n  },\n", 100 * f * noise, 400 * f * noise
     printf "  \"verdict\": {\n    \"limit\": \"none\"\n  },\n  \"platform\": {\n    \"hiccup_p99_us\": %.1f,\n    \"hiccup_max_us\": 1\n  }\n}\n", 10 * noise
 }' >"$file"
@@ -36,7 +36,7 @@ if group prove; then
     straw 0.5
     proving swappiness
     ends 0 "helps"
-    says 'swappiness *helps *p999 0.5'
+    says 'swappiness *helps *p999 0\.\(49\|50\|51\) times'
     is /proc/sys/vm/swappiness 60
     ok "nothing is left applied" test ! -e "$ROOT/var/lib/ringmill-tune/journal"
     straw 1

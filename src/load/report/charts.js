@@ -1,6 +1,6 @@
 "use strict";
-// Charts as plain SVG: one function for axes and lines, one for the heat strip. Nothing is fetched, and every text
-// that comes from outside goes through textContent.
+// What the report and the live page draw with: cards, tables, and charts as plain SVG (one function for axes and lines,
+// one for the heat strip). Nothing is fetched, and every text that comes from outside goes through textContent.
 const SVG = "http://www.w3.org/2000/svg";
 
 function el(tag, attributes, ...children) {
@@ -68,6 +68,45 @@ function clock(s) {
   const two = (n) => String(n).padStart(2, "0");
   if (s < 60) return s + " s";
   return s < 3600 ? Math.floor(s / 60) + ":" + two(s % 60) : Math.floor(s / 3600) + ":" + two(Math.floor(s / 60) % 60) + ":" + two(s % 60);
+}
+
+// The pieces of a page. A card without content is none.
+function card(title, words, ...content) {
+  const shown = content.flat().filter((node) => node);
+  if (shown.length === 0) return null;
+  return el("section", {}, el("h2", {}, title), words ? el("p", {}, words) : null, ...shown);
+}
+
+function legend(items) {
+  return el("div", { class: "legend" }, items.map(([name, color, kind]) =>
+    el("span", {}, el("i", { class: kind || "", style: `color:var(${color})` }), name)));
+}
+
+function table(heads, rows, kinds) {
+  const cell = (tag, value, at) => {
+    const node = value instanceof Node ? value : document.createTextNode(value === null || value === undefined ? "–" : String(value));
+    return el(tag, { class: (kinds || [])[at] }, node);
+  };
+  return el("div", { class: "wide" }, el("table", {},
+    el("thead", {}, el("tr", {}, heads.map((head, at) => cell("th", head, at)))),
+    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, at) => cell("td", value, at)))))));
+}
+
+function marked(text, kind) { return el("span", { class: kind }, text); }
+
+function tile(name, shown, more, bad) {
+  return el("div", { class: bad ? "tile bad" : "tile" }, el("div", { class: "name" }, name), el("div", { class: "value" }, shown), more ? el("div", { class: "more" }, more) : null);
+}
+
+function themeButton() {
+  const button = el("button", { type: "button", title: "dark or light" }, "◐");
+  button.addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    drawn.forEach((again) => again());
+  });
+  return button;
 }
 
 // Scales: a function from value to 0..1, with the ticks to draw.

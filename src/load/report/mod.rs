@@ -16,6 +16,8 @@ pub mod text;
 pub mod timeline;
 
 #[cfg(test)]
+pub(crate) mod browser;
+#[cfg(test)]
 mod outside_tests;
 #[cfg(test)]
 mod sample;

@@ -1,6 +1,10 @@
 //! What programs of others make of our files. They need those programs, so they run only when asked for:
 //! `cargo test --lib load::report -- --ignored`.
-use super::{hlog::IntervalLog, html, json, sample, text};
+use super::{
+    browser::{Visit, nonsense, shown, visit},
+    hlog::IntervalLog,
+    html, json, sample, text,
+};
 use ringmill_core::load::series::Series;
 use std::{
     fs,
@@ -70,52 +74,11 @@ fn open(page: &str, name: &str) -> (String, Vec<String>) {
     let dir = Dir::new(name);
     let file = dir.0.join("run.html");
     fs::write(&file, page).unwrap();
-    let browser = |flags: &[&str]| {
-        Command::new("chromium")
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--enable-logging=stderr",
-                "--hide-scrollbars",
-            ])
-            .args([
-                "--virtual-time-budget=3000",
-                &format!("--user-data-dir={}", dir.0.join("profile").display()),
-            ])
-            .args(flags)
-            .arg(format!("file://{}", file.display()))
-            .output()
-            .expect("chromium runs")
-    };
-    let done = browser(&["--dump-dom"]);
     if let Some(keep) = std::env::var_os("RINGMILL_KEEP_REPORT") {
-        let keep = Path::new(&keep);
-        fs::copy(&file, keep.join(format!("{name}.html"))).unwrap();
-        for (picture, size, mode) in
-            [("wide", "1200,5200", "0"), ("phone", "500,8600", "0"), ("dark", "1200,5200", "1")]
-        {
-            let shot = format!("--screenshot={}", keep.join(format!("{name}-{picture}.png")).display());
-            // 0 is dark and 1 is light in Blink's settings.
-            let scheme = format!("--blink-settings=preferredColorScheme={}", if mode == "1" { 0 } else { 1 });
-            browser(&[&shot, &format!("--window-size={size}"), &scheme]);
-        }
+        fs::copy(&file, Path::new(&keep).join(format!("{name}.html"))).unwrap();
     }
-    let said = String::from_utf8_lossy(&done.stderr);
-    let said = said.lines().filter(|line| line.contains("CONSOLE")).map(str::to_string).collect();
-    (String::from_utf8_lossy(&done.stdout).into_owned(), said)
-}
-
-/// What the script drew, without the script and its data.
-fn shown(page: &str) -> &str {
-    let start = page.find("<div id=\"page\">").expect("the page's own element");
-    let end = page.find("id=\"data\"").expect("the data behind it");
-    &page[start..end]
-}
-
-/// A word that only a mistake of the script writes.
-fn nonsense(shown: &str) -> Option<&'static str> {
-    ["NaN", "undefined", "Infinity", "[object", ">null<"].into_iter().find(|word| shown.contains(word))
+    let url = format!("file://{}", file.display());
+    visit(&Visit { url: &url, name, budget_ms: 3000, heights: [5200, 8600] })
 }
 
 #[test]

@@ -17,29 +17,6 @@ const PERCENTILES = [["p50", "p50"], ["p90", "p90"], ["p99", "p99"], ["p999", "p
 // p999 as people write it: p99.9.
 function label(name) { return name.replace(/^p(\d\d)(\d+)$/, "p$1.$2"); }
 
-function card(title, words, ...content) {
-  const shown = content.flat().filter((node) => node);
-  if (shown.length === 0) return null;
-  return el("section", {}, el("h2", {}, title), words ? el("p", {}, words) : null, ...shown);
-}
-
-function legend(items) {
-  return el("div", { class: "legend" }, items.map(([name, color, kind]) =>
-    el("span", {}, el("i", { class: kind || "", style: `color:var(${color})` }), name)));
-}
-
-function table(heads, rows, widths) {
-  const cell = (tag, value, column) => {
-    const node = value instanceof Node ? value : document.createTextNode(value === null || value === undefined ? "–" : String(value));
-    return el(tag, { class: (widths || [])[column] }, node);
-  };
-  return el("div", { class: "wide" }, el("table", {},
-    el("thead", {}, el("tr", {}, heads.map((head, i) => cell("th", head, i)))),
-    el("tbody", {}, rows.map((row) => el("tr", {}, row.map((value, i) => cell("td", value, i)))))));
-}
-
-function marked(text, kind) { return el("span", { class: kind }, text); }
-
 function interval(quantile, found) {
   if (quantile === null || !found) return "";
   const upper = found.high === null ? "no upper end" : time(found.high);
@@ -54,22 +31,11 @@ function value(series, name) {
 function top() {
   const when = new Date(run.started_unix_ms).toISOString().replace("T", " ").slice(0, 19) + " UTC";
   const loop = run.mode === "open" ? `open loop, ${rate(run.offered_per_s)} offered` : "closed loop: latency counts from sending and hides stalls";
-  const button = el("button", { type: "button", title: "dark or light" }, "◐");
-  button.addEventListener("click", () => {
-    const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    drawn.forEach((again) => again());
-  });
-  return el("header", {}, el("div", {}, el("h1", {}, run.target), el("p", { class: "sub" }, `${when} · ${clock(run.elapsed_s)} · ${loop}`)), button);
+  return el("header", {}, el("div", {}, el("h1", {}, run.target), el("p", { class: "sub" }, `${when} · ${clock(run.elapsed_s)} · ${loop}`)), themeButton());
 }
 
 function verdict() {
   return el("div", { class: `verdict ${run.verdict.limit}` }, el("strong", {}, LIMITS[run.verdict.limit] || run.verdict.limit), run.verdict.why);
-}
-
-function tile(name, shown, more, bad) {
-  return el("div", { class: bad ? "tile bad" : "tile" }, el("div", { class: "name" }, name), el("div", { class: "value" }, shown), more ? el("div", { class: "more" }, more) : null);
 }
 
 function tiles() {

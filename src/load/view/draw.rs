@@ -1,6 +1,6 @@
 //! The picture of the live view, from a snapshot alone. Every size of terminal gets what fits; colour only repeats
 //! what a word or a character says already.
-use super::Snapshot;
+use super::{Snapshot, paint::Paint};
 use crate::load::report::{
     format::{clock, count, rate, share, time},
     timeline::{BANDS, Second, Timeline, band_floor_ns},
@@ -37,30 +37,6 @@ pub(super) fn draw(frame: &mut Frame<'_>, now: &Snapshot, timeline: &Timeline, c
     frame.render_widget(Paragraph::new(lines).style(paint.fg(Color::Yellow)), told);
     frame.render_widget(limit(now, paint), verdict);
     frame.render_widget(Paragraph::new("q ends the run and keeps its results").style(paint.dim()), keys);
-}
-
-#[derive(Clone, Copy)]
-struct Paint {
-    colour: bool,
-}
-
-impl Paint {
-    fn fg(self, colour: Color) -> Style {
-        if self.colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn dim(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
-    /// Red for what should be 0 and is not.
-    fn trouble(self, n: u64) -> Style {
-        if n > 0 { self.fg(Color::Red).add_modifier(Modifier::BOLD) } else { self.dim() }
-    }
 }
 
 fn header(now: &Snapshot, paint: Paint) -> Paragraph<'_> {

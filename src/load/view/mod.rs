@@ -5,6 +5,7 @@
 //! by a thread that sends. Enter at [`View::start`].
 mod draw;
 pub(crate) mod live;
+pub(crate) mod paint;
 mod plain;
 
 use crate::load::report::timeline::Timeline;
