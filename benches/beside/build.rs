@@ -20,7 +20,8 @@ fn bare(mut text: String) -> String {
 
 fn main() {
     println!("cargo::rerun-if-env-changed=RINGMILL_YARDSTICK_SRC");
-    let folder = env::var("RINGMILL_YARDSTICK_SRC").expect("RINGMILL_YARDSTICK_SRC names the folder of vx.rs");
+    let folder =
+        env::var("RINGMILL_YARDSTICK_SRC").expect("RINGMILL_YARDSTICK_SRC names the folder of vx.rs");
     let source = Path::new(&folder).join("vx.rs").canonicalize().expect("vx.rs is in that folder");
     println!("cargo::rerun-if-changed={}", source.display());
     let text = fs::read_to_string(&source).expect("vx.rs is text");

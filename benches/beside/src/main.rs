@@ -21,7 +21,7 @@ mod corpora;
 
 /// The prototype, as it is and without fields.
 mod prototype {
-    #![allow(dead_code, clippy::all, unsafe_op_in_unsafe_fn)]
+    #![allow(dead_code, clippy::all, unsafe_code, unsafe_op_in_unsafe_fn)]
     include!(concat!(env!("OUT_DIR"), "/prototype.rs"));
     pub use bare::{Isa as BareIsa, Vx as Bare};
     pub use fields::{Isa, Vx};
@@ -131,7 +131,8 @@ fn go(args: &[&str]) -> Option<()> {
     let times: usize = times.parse().ok()?;
     let (_, text) = corpora::all().into_iter().find(|(name, _)| name == corpus)?;
     let (bodies, events) = (bodies(&text, way), text.lines().count());
-    let mut contenders: Vec<Contender> = names.iter().map(|name| contender(name, way)).collect::<Option<_>>()?;
+    let mut contenders: Vec<Contender> =
+        names.iter().map(|name| contender(name, way)).collect::<Option<_>>()?;
     match (*command, &mut contenders[..]) {
         ("count", [only]) => {
             let total: usize = (0..times).map(|_| run(only, &bodies)).sum();
@@ -169,7 +170,9 @@ fn main() -> ExitCode {
     if args == ["list"] {
         list();
     } else if go(&args).is_none() {
-        eprintln!("beside: usage: beside time|count TIMES CORPUS batch|alone|object CONTENDER…; `beside list`");
+        eprintln!(
+            "beside: usage: beside time|count TIMES CORPUS batch|alone|object CONTENDER…; `beside list`"
+        );
         return ExitCode::from(2);
     }
     ExitCode::SUCCESS
