@@ -12,6 +12,7 @@ use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
 use crate::sink::kafka::zstd::Zstd;
 use crate::sys::mapping::Mapping;
+use crate::sys::ring::Buffers;
 use std::fmt;
 
 const KIB: u64 = 1 << 10;
@@ -197,6 +198,12 @@ impl Sizes {
         self.batch_bytes_max.max(BODY_BYTES_MAX) + ARENA_SLACK_BYTES
     }
 
+    /// The large receive buffers of one shard, beside its ordinary ones.
+    fn large_buffers(&self) -> Option<Buffers> {
+        let ordinary = Buffers { count: self.receive_buffers as u16, bytes: RECEIVE_BUFFER_BYTES as u32 };
+        if self.glommio { None } else { ordinary.large() }
+    }
+
     /// The sum.
     pub fn plan(&self) -> MemoryPlan {
         let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
@@ -209,8 +216,12 @@ impl Sizes {
             ),
             true => term("receive buffers", self.connections_max, RECEIVE_BUFFER_BYTES, "one a connection"),
         };
-        let mut per_shard = vec![
-            receive,
+        let mut per_shard = vec![receive];
+        per_shard.extend(self.large_buffers().map(|large| {
+            let why = "for who sends much at a time";
+            term("large receive ring", u64::from(large.count), u64::from(large.bytes), why)
+        }));
+        per_shard.extend([
             term("carry buffers", self.connections_max, CARRY_BYTES, "unfinished requests, one a connection"),
             term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
             term("reply buffers", self.connections_max, REPLY_BYTES, "replies not sent yet"),
@@ -222,7 +233,7 @@ impl Sizes {
             term("executor", 1, EXECUTOR_BYTES, "glommio without its I/O memory"),
             term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
             term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
-        ];
+        ]);
         if let Some(kafka) = &self.kafka {
             per_shard.extend(kafka.terms(self.arena_bytes()));
         }
