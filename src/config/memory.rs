@@ -134,7 +134,6 @@ impl KafkaSizes {
     }
 
     fn terms(&self, arena_bytes: u64) -> Vec<Term> {
-        let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
         let KafkaSizes { brokers, topics, partitions, slots, .. } = *self;
         let tables = self.table_bytes + arena_bytes / RECORD_BYTES_MIN + FATES_BYTES;
         let of = PRODUCER_BYTES;
@@ -206,80 +205,28 @@ impl Sizes {
 
     /// The sum.
     pub fn plan(&self) -> MemoryPlan {
-        let term = |name, count, each_bytes, why| Term { name, count, each_bytes, why };
-        let receive = match self.glommio {
-            false => term(
-                "receive ring",
-                self.receive_buffers,
-                RECEIVE_BUFFER_BYTES,
-                "buffers that the kernel fills",
-            ),
-            true => term("receive buffers", self.connections_max, RECEIVE_BUFFER_BYTES, "one a connection"),
-        };
-        let mut per_shard = vec![receive];
-        per_shard.extend(self.large_buffers().map(|large| {
-            let why = "for who sends much at a time";
-            term("large receive ring", u64::from(large.count), u64::from(large.bytes), why)
-        }));
-        per_shard.extend([
-            term("carry buffers", self.connections_max, CARRY_BYTES, "unfinished requests, one a connection"),
-            term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
-            term("reply buffers", self.connections_max, REPLY_BYTES, "replies not sent yet"),
-            term("batch arenas", ARENAS, self.arena_bytes(), "one fills while one is written"),
-            term("quarantine arenas", ARENAS, QUARANTINE_ARENA_BYTES, "refused events on their way"),
-            term("error records", 1, RECORDS_BYTES, "verdicts of one request"),
-            term("connection tables", self.connections_max, CONNECTION_BYTES, "engine and driver state"),
-            term("driver ring", 1, RING_BYTES, "submission and completion queues"),
-            term("executor", 1, EXECUTOR_BYTES, "glommio without its I/O memory"),
-            term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
-            term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
-        ]);
+        let arena = self.arena_bytes();
+        let mut per_shard = self.base_terms();
         if let Some(kafka) = &self.kafka {
-            per_shard.extend(kafka.terms(self.arena_bytes()));
+            per_shard.extend(kafka.terms(arena));
         }
         if let Some(http) = &self.http {
-            per_shard.extend(http.terms(self.arena_bytes()));
+            per_shard.extend(http.terms(arena));
         }
         if self.replay_bytes.is_some() {
-            per_shard.push(term(
-                "spill arenas",
-                ARENAS,
-                self.arena_bytes(),
-                "events on their way to the spill",
-            ));
-            per_shard.push(term(
-                "spill quarantine",
-                ARENAS,
-                QUARANTINE_ARENA_BYTES,
-                "refused events beside them",
-            ));
+            per_shard.push(term("spill arenas", ARENAS, arena, "events on their way to the spill"));
+            let why = "refused events beside them";
+            per_shard.push(term("spill quarantine", ARENAS, QUARANTINE_ARENA_BYTES, why));
         }
         if self.schemas > 0 {
             let why = "what events are held against, one a schema";
             per_shard.push(term("schemas", self.schemas, CHECK_BYTES as u64, why));
         }
-        match self.scanner {
-            Validator::Fast(Kernel::Scalar) => {
-                per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
-            }
-            Validator::Fast(_) => {
-                per_shard.push(term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables"));
-                let (logs, each) = (self.connections_max.min(LOGS as u64), logs_bytes(1) as u64);
-                per_shard.push(term("verdict logs", logs, each, "verdicts on bodies not whole yet"));
-            }
-            Validator::Exact => {}
-            Validator::SimdJson => {
-                per_shard.push(term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index"));
-            }
-        }
+        per_shard.extend(self.scanner_terms());
         if self.glommio {
-            per_shard.push(term(
-                "connection tasks",
-                self.connections_max,
-                TASK_BYTES,
-                "glommio's, one a connection",
-            ));
-            per_shard.push(term("commit copy", 1, self.arena_bytes(), "glommio writes from its own buffers"));
+            let why = "glommio's, one a connection";
+            per_shard.push(term("connection tasks", self.connections_max, TASK_BYTES, why));
+            per_shard.push(term("commit copy", 1, arena, "glommio writes from its own buffers"));
         }
         let mut fixed = vec![term("process", 1, PROCESS_BYTES, "program, allocator, admin, housekeeping")];
         fixed.extend(
@@ -287,6 +234,57 @@ impl Sizes {
         );
         MemoryPlan { shards: self.shards, per_shard, fixed }
     }
+
+    /// What every shard holds, whatever its sink.
+    fn base_terms(&self) -> Vec<Term> {
+        let connections = self.connections_max;
+        let receive = if self.glommio {
+            term("receive buffers", connections, RECEIVE_BUFFER_BYTES, "one a connection")
+        } else {
+            let why = "buffers that the kernel fills";
+            term("receive ring", self.receive_buffers, RECEIVE_BUFFER_BYTES, why)
+        };
+        let mut terms = vec![receive];
+        terms.extend(self.large_buffers().map(|large| {
+            let why = "for who sends much at a time";
+            term("large receive ring", u64::from(large.count), u64::from(large.bytes), why)
+        }));
+        terms.extend([
+            term("carry buffers", connections, CARRY_BYTES, "unfinished requests, one a connection"),
+            term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
+            term("reply buffers", connections, REPLY_BYTES, "replies not sent yet"),
+            term("batch arenas", ARENAS, self.arena_bytes(), "one fills while one is written"),
+            term("quarantine arenas", ARENAS, QUARANTINE_ARENA_BYTES, "refused events on their way"),
+            term("error records", 1, RECORDS_BYTES, "verdicts of one request"),
+            term("connection tables", connections, CONNECTION_BYTES, "engine and driver state"),
+            term("driver ring", 1, RING_BYTES, "submission and completion queues"),
+            term("executor", 1, EXECUTOR_BYTES, "glommio without its I/O memory"),
+            term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
+            term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
+        ]);
+        terms
+    }
+
+    /// What the scanner holds. The exact one has no memory; only vector kernels judge bodies that
+    /// are not whole yet.
+    fn scanner_terms(&self) -> Vec<Term> {
+        let kernel = term("scanner", 1, SCANNER_BYTES, "a window's tokens and tables");
+        match self.scanner {
+            Validator::Exact => vec![],
+            Validator::SimdJson => {
+                vec![term("JSON scratch and tape", 1, JSON_BYTES, "simd-json's copy and index")]
+            }
+            Validator::Fast(Kernel::Scalar) => vec![kernel],
+            Validator::Fast(_) => {
+                let (logs, each) = (self.connections_max.min(LOGS as u64), logs_bytes(1) as u64);
+                vec![kernel, term("verdict logs", logs, each, "verdicts on bodies not whole yet")]
+            }
+        }
+    }
+}
+
+fn term(name: &'static str, count: u64, each_bytes: u64, why: &'static str) -> Term {
+    Term { name, count, each_bytes, why }
 }
 
 /// One consumer.

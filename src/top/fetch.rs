@@ -122,13 +122,19 @@ mod tests {
         }
     }
 
-    /// A server that says this and closes.
+    /// A server that says this and closes, when it has read the whole request: what is left unread at a close
+    /// resets the connection, and the answer is lost with it.
     fn saying(answer: &'static str) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::parse(&listener.local_addr().unwrap().to_string()).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 1024]);
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
             let _ = stream.write_all(answer.as_bytes());
         });
         server

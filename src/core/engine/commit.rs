@@ -472,27 +472,24 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 mod tests {
     use super::*;
     use crate::batch::policy::Policy;
-    use crate::engine::{Config, Protocol, Timeouts};
+    use crate::engine::{Config, Protocol};
     use crate::json::StrictScanner;
     use crate::sink::{FileKind, Mail, Resume, segments::SegmentSink};
     use crate::testing::clock::HandClock;
+    use crate::testing::engine::config;
     use alloc::{format, vec};
 
     #[test]
     fn refused_events_alone_do_not_inherit_the_age_of_an_earlier_batch() {
         let clock = HandClock::default();
         let config = Config {
-            shard: 0,
             connections_max: 1,
             body_budget_bytes: 0,
             batch_arena_bytes: 64 << 10,
-            refused_arena_bytes: 64 << 10,
-            ack: Ack::Durable,
             policy: Policy { bytes_max: 32 << 10, events_max: 100, linger_ns: 0 },
             lines_replies: false,
-            shed_after_ns: 1_000_000_000,
             quarantine_first: Some(1),
-            timeouts: Timeouts::default(),
+            ..config()
         };
         let sink = SegmentSink::new(0, &Resume::START);
         let mut engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |n| vec![0; n]);

@@ -1,5 +1,4 @@
 //! Planted reasons on a clock turned by hand: each slow request names the one that was planted.
-use crate::ack::Ack;
 use crate::batch::policy::Policy;
 use crate::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
 use crate::json::StrictScanner;
@@ -7,6 +6,7 @@ use crate::metrics::cause::{Cause, Spell, Stall};
 use crate::metrics::{SlowRequest, Stage};
 use crate::sink::{FileKind, Mail, Resume, segments::SegmentSink};
 use crate::testing::clock::HandClock;
+use crate::testing::engine::config;
 use alloc::{format, string::String, vec, vec::Vec};
 use core::net::SocketAddr;
 
@@ -23,16 +23,13 @@ impl Bench {
         clock.0.set(1_000 * MS);
         let config = Config {
             shard: 3,
-            connections_max: 4,
             body_budget_bytes: 32 << 20,
             batch_arena_bytes: 9 << 20,
-            refused_arena_bytes: 64 << 10,
-            ack: Ack::Durable,
             policy: Policy { bytes_max: 256 << 10, events_max: u32::MAX, linger_ns: 0 },
             lines_replies: false,
             shed_after_ns: 5_000 * MS,
-            quarantine_first: None,
             timeouts: Timeouts { reply_ns: 2_000 * MS, ..Timeouts::default() },
+            ..config()
         };
         let sink = SegmentSink::new(0, &Resume::START);
         let mut engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |n| vec![0; n]);

@@ -2,6 +2,7 @@ use super::*;
 use crate::json::StrictScanner;
 use crate::sink::{Resume, segments::SegmentSink};
 use crate::testing::clock::HandClock;
+use crate::testing::engine::config;
 use alloc::{format, string::String, vec, vec::Vec};
 
 type Tried = Engine<Vec<u8>, HandClock, StrictScanner, SegmentSink>;
@@ -9,17 +10,12 @@ type Tried = Engine<Vec<u8>, HandClock, StrictScanner, SegmentSink>;
 /// A shard with a ready segment, and a ready quarantine if asked for.
 fn engine(clock: &HandClock, quarantine: bool) -> Tried {
     let config = Config {
-        shard: 0,
         connections_max: 1,
         body_budget_bytes: 1 << 20,
-        batch_arena_bytes: 1 << 20,
         refused_arena_bytes: 1 << 20,
-        ack: Ack::Durable,
         policy: Policy { bytes_max: 512 << 10, events_max: 1000, linger_ns: 0 },
-        lines_replies: true,
-        shed_after_ns: 1_000_000_000,
         quarantine_first: quarantine.then_some(1),
-        timeouts: Timeouts::default(),
+        ..config()
     };
     let sink = SegmentSink::new(0, &Resume::START);
     let mut engine = Engine::new(config, clock.clone(), StrictScanner::default(), sink, |n| vec![0; n]);

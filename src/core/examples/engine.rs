@@ -4,10 +4,11 @@
 //! under callgrind with few rounds; the events are those of `benches/payload.py`.
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, Engine, Protocol, Timeouts};
+use ringmill_core::engine::{Config, Engine, Protocol};
 use ringmill_core::json::{FastScanner, Kernel, Scanner, SimdScanner, StrictScanner};
 use ringmill_core::memory::Clock;
 use ringmill_core::sink::null::NullSink;
+use ringmill_core::testing::engine::config;
 use std::time::Instant;
 
 struct Wall(Instant);
@@ -90,7 +91,6 @@ type Bare<S> = Engine<Vec<u8>, Wall, S, NullSink>;
 
 fn engine<S: Scanner>(scanner: S) -> Bare<S> {
     let config = Config {
-        shard: 0,
         connections_max: 1,
         body_budget_bytes: 16 << 20,
         batch_arena_bytes: 9 << 20,
@@ -98,9 +98,7 @@ fn engine<S: Scanner>(scanner: S) -> Bare<S> {
         ack: Ack::Accepted,
         policy: Policy { bytes_max: 8 << 20, events_max: u32::MAX, linger_ns: 0 },
         lines_replies: false,
-        shed_after_ns: 1_000_000_000,
-        quarantine_first: None,
-        timeouts: Timeouts::default(),
+        ..config()
     };
     Engine::new(config, Wall(Instant::now()), scanner, NullSink, |bytes| vec![0; bytes])
 }

@@ -4,10 +4,11 @@
 //! A body of `BYTES` arrives in receives of `PIECE` bytes; instructions are counted from the last one to the reply.
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, ConnId, Engine, Protocol, Timeouts};
+use ringmill_core::engine::{Config, ConnId, Engine, Protocol};
 use ringmill_core::json::{FastScanner, Kernel, Scanner, StrictScanner};
 use ringmill_core::sink::null::NullSink;
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 
 type Bare<S> = Engine<Vec<u8>, HandClock, S, NullSink>;
 
@@ -72,7 +73,6 @@ fn last_piece<S: Scanner>(engine: &mut Bare<S>, conn: ConnId, last: &mut [u8]) -
 
 fn engine<S: Scanner>(scanner: S) -> Bare<S> {
     let config = Config {
-        shard: 0,
         connections_max: 1,
         body_budget_bytes: 32 << 20,
         batch_arena_bytes: 9 << 20,
@@ -80,9 +80,7 @@ fn engine<S: Scanner>(scanner: S) -> Bare<S> {
         ack: Ack::Accepted,
         policy: Policy { bytes_max: 8 << 20, events_max: u32::MAX, linger_ns: 0 },
         lines_replies: false,
-        shed_after_ns: 1_000_000_000,
-        quarantine_first: None,
-        timeouts: Timeouts::default(),
+        ..config()
     };
     Engine::new(config, HandClock::default(), scanner, NullSink, |bytes| vec![0; bytes])
 }

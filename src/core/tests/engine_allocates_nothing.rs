@@ -3,13 +3,13 @@ mod counting;
 
 use counting::CALLS;
 use ringmill_core::ack::Ack;
-use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
+use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol};
 use ringmill_core::json::schema::{Choice, Field, Schema, Types};
 use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{AnySink, Mail, Request, Resume, null::NullSink};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 use std::sync::atomic::Ordering::Relaxed;
 
 const CONNECTIONS: usize = 4;
@@ -28,17 +28,11 @@ impl Bench {
     fn new(ack: Ack, quarantine: bool, schemas: &[Schema]) -> Bench {
         let null = ack == Ack::Accepted;
         let config = Config {
-            shard: 0,
             connections_max: CONNECTIONS,
-            body_budget_bytes: 16 << 20,
             batch_arena_bytes: 512 << 10,
-            refused_arena_bytes: 64 << 10,
             ack,
-            policy: Policy { bytes_max: 256 << 10, events_max: 10_000, linger_ns: 0 },
-            lines_replies: true,
-            shed_after_ns: 1_000_000_000,
             quarantine_first: quarantine.then_some(1),
-            timeouts: Timeouts::default(),
+            ..config()
         };
         let sink = match null {
             true => AnySink::Null(NullSink),

@@ -1,11 +1,12 @@
 //! The shard's rules one by one: deadlines, turns, orders of replies. The simulation mixes them; this names them.
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, SHARE_BYTES, Timeouts};
+use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, SHARE_BYTES};
 use ringmill_core::json::{FastScanner, Kernel};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{FileKind, Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -30,17 +31,9 @@ struct Bench {
 impl Bench {
     fn new(change: impl FnOnce(&mut Config)) -> Bench {
         let mut config = Config {
-            shard: 0,
-            connections_max: 4,
-            body_budget_bytes: 17 << 20,
             batch_arena_bytes: 9 << 20,
-            refused_arena_bytes: 64 << 10,
-            ack: Ack::Durable,
             policy: Policy { bytes_max: 1 << 20, events_max: 10_000, linger_ns: 0 },
-            lines_replies: true,
-            shed_after_ns: S,
-            quarantine_first: None,
-            timeouts: Timeouts::default(),
+            ..config()
         };
         change(&mut config);
         let clock = HandClock::default();

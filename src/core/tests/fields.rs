@@ -7,6 +7,11 @@ use ringmill_core::json::{
 #[path = "../../scan/examples/compare/corpora.rs"]
 #[allow(dead_code)]
 mod corpora;
+#[path = "../../scan/tests/common/events.rs"]
+#[allow(dead_code)]
+mod events;
+
+use events::Random;
 
 const POINTERS: &[&str] = &[
     "/type",
@@ -27,17 +32,6 @@ const POINTERS: &[&str] = &[
 
 /// Events mutated for each corpus.
 const MUTATED: usize = 25_000;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (((self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) * n as u64) >> 32) as usize
-    }
-}
 
 struct Wanted {
     pointers: Vec<(Pointer, Slot)>,

@@ -4,8 +4,7 @@ mod counting;
 
 use counting::CALLS;
 use ringmill_core::ack::Ack;
-use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, ConnId, Engine, Protocol, Timeouts};
+use ringmill_core::engine::{Config, ConnId, Engine, Protocol};
 use ringmill_core::json::SimdScanner;
 use ringmill_core::json::pointer::Pointer;
 use ringmill_core::kafka::arena::{ArenaLimits, Slot};
@@ -19,6 +18,7 @@ use ringmill_core::metrics::ShardSnapshot;
 use ringmill_core::sink::AnySink;
 use ringmill_core::sink::kafka::{HeaderRules, KafkaSink, KeyFrom, Routing, Settings, TimeFrom};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 use std::sync::atomic::Ordering::Relaxed;
 
 const CONNECTIONS: usize = 4;
@@ -45,19 +45,7 @@ struct Bench {
 
 impl Bench {
     fn new(ack: Ack, routing: Routing, compress: Option<Box<dyn Compress>>) -> Bench {
-        let config = Config {
-            shard: 0,
-            connections_max: CONNECTIONS,
-            body_budget_bytes: 16 << 20,
-            batch_arena_bytes: 1 << 20,
-            refused_arena_bytes: 64 << 10,
-            ack,
-            policy: Policy { bytes_max: 256 << 10, events_max: 10_000, linger_ns: 0 },
-            lines_replies: true,
-            shed_after_ns: 1_000_000_000,
-            quarantine_first: None,
-            timeouts: Timeouts::default(),
-        };
+        let config = Config { connections_max: CONNECTIONS, ack, ..config() };
         let arena = ArenaLimits { batches: 32, splits: 8, ..ArenaLimits::default() };
         let producer = producer::Settings::new(1, 3, 1, PARTITIONS, 5);
         let spread = Spread::Sticky { bytes: 16 << 10 };

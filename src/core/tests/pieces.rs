@@ -1,13 +1,13 @@
 //! Bodies that arrive in pieces are judged as they come, and come to what they would come to whole: the same
 //! replies and the same bytes for the disk, whatever the pieces, the format, the refusals and the room.
 use fastrand::Rng;
-use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol, Timeouts};
+use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Protocol};
 use ringmill_core::json::{FastScanner, Kernel, Scanner, StrictScanner};
 use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::{Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 
 struct Bench<S> {
     engine: Engine<Vec<u8>, HandClock, S, SegmentSink>,
@@ -22,17 +22,12 @@ struct Bench<S> {
 impl<S: Scanner> Bench<S> {
     fn new(scanner: S) -> Bench<S> {
         let config = Config {
-            shard: 0,
-            connections_max: 4,
             body_budget_bytes: 32 << 20,
             batch_arena_bytes: 9 << 20,
             refused_arena_bytes: 4 << 20,
-            ack: Ack::Durable,
             policy: Policy { bytes_max: 300 << 10, events_max: 100_000, linger_ns: 0 },
-            lines_replies: true,
-            shed_after_ns: 1_000_000_000,
             quarantine_first: Some(1),
-            timeouts: Timeouts::default(),
+            ..config()
         };
         let clock = HandClock::default();
         clock.0.set(1_000_000_000);

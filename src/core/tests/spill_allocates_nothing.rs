@@ -3,8 +3,7 @@ mod counting;
 
 use counting::CALLS;
 use ringmill_core::ack::Ack;
-use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Mode, Protocol, Timeouts};
+use ringmill_core::engine::{Config, ConnId, Engine, IoStep, Mode, Protocol};
 use ringmill_core::json::StrictScanner;
 use ringmill_core::kafka::arena::ArenaLimits;
 use ringmill_core::kafka::partition::Spread;
@@ -15,6 +14,7 @@ use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::spill::{Spill, Spilling};
 use ringmill_core::sink::{AnySink, Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config;
 use std::sync::atomic::Ordering::Relaxed;
 
 const CONNECTIONS: usize = 4;
@@ -31,19 +31,7 @@ struct Bench {
 
 impl Bench {
     fn new(protocol: Protocol) -> Bench {
-        let config = Config {
-            shard: 0,
-            connections_max: CONNECTIONS,
-            body_budget_bytes: 16 << 20,
-            batch_arena_bytes: 1 << 20,
-            refused_arena_bytes: 64 << 10,
-            ack: Ack::Replicated,
-            policy: Policy { bytes_max: 256 << 10, events_max: 10_000, linger_ns: 0 },
-            lines_replies: true,
-            shed_after_ns: 1_000_000_000,
-            quarantine_first: None,
-            timeouts: Timeouts::default(),
-        };
+        let config = Config { connections_max: CONNECTIONS, ack: Ack::Replicated, ..config() };
         let arena = ArenaLimits { batches: 32, splits: 8, ..ArenaLimits::default() };
         let producer = producer::Settings::new(1, 3, 1, 6, 5);
         let spread = Spread::Sticky { bytes: 16 << 10 };

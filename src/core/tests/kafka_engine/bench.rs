@@ -3,7 +3,7 @@ use super::cluster::Cluster;
 use super::disk::Disk;
 use ringmill_core::ack::Ack;
 use ringmill_core::batch::policy::Policy;
-use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol, Timeouts};
+use ringmill_core::engine::{Action, Config, ConnId, Engine, IoStep, Protocol};
 use ringmill_core::json::SimdScanner;
 use ringmill_core::kafka::arena::{ArenaLimits, Slot};
 use ringmill_core::kafka::partition::Spread;
@@ -13,6 +13,7 @@ use ringmill_core::sink::segments::SegmentSink;
 use ringmill_core::sink::spill::{Spill, Spilling};
 use ringmill_core::sink::{AnySink, FileKind, Mail, Request, Resume};
 use ringmill_core::testing::clock::HandClock;
+use ringmill_core::testing::engine::config as usual;
 
 pub const MS: u64 = 1_000_000;
 pub const S: u64 = 1_000 * MS;
@@ -37,15 +38,10 @@ pub fn config() -> Config {
     Config {
         shard: 3,
         connections_max: CONNECTIONS,
-        body_budget_bytes: 17 << 20,
-        batch_arena_bytes: 1 << 20,
-        refused_arena_bytes: 64 << 10,
         ack: Ack::Replicated,
         policy: Policy { bytes_max: 512 << 10, events_max: 10_000, linger_ns: 0 },
-        lines_replies: true,
-        shed_after_ns: S,
         quarantine_first: Some(1),
-        timeouts: Timeouts::default(),
+        ..usual()
     }
 }
 
