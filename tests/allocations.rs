@@ -113,11 +113,14 @@ struct Served {
 }
 
 fn plan(driver: &str, sink: &str) -> Plan {
-    let core = common::core();
+    plan_on(&common::core(), driver, sink)
+}
+
+fn plan_on(cores: &str, driver: &str, sink: &str) -> Plan {
     let args = [
         &["ringmill", "serve", "--listen", "127.0.0.1:0", "--admin", "none"][..],
         &["--listen-lines", "127.0.0.1:0", "--lines-replies"],
-        &["--cores", &core, "--driver", driver, "--sink", sink, "--segment-bytes", "256MiB"],
+        &["--cores", cores, "--driver", driver, "--sink", sink, "--segment-bytes", "256MiB"],
         &["--quarantine-bytes", "64MiB", "--connections-max", "64", "--receive-buffers", "128"],
     ];
     let args = args.concat().into_iter().map(Into::into);
@@ -161,6 +164,7 @@ fn serve(plan: &Plan) -> Served {
     let assignment = Assignment {
         number: 0,
         core: plan.cores.shards[0].core,
+        home: shard::balance::homes(1, true).unwrap().remove(0),
         listeners: listening.shards.remove(0),
         resume,
         quarantine_first: resume.map(|resume| resume.next_quarantine),
@@ -424,6 +428,67 @@ fn nothing_is_allocated_in_the_steady_state() {
         let per_request = (counts.allocations + counts.reallocations) as f64 / REQUESTS as f64;
         assert!(per_request <= per_request_max, "{driver}, {sink}: {per_request} a request, {counts:?}");
     }
+}
+
+/// Connections that one shard accepts and another serves, coming and going.
+#[test]
+fn handing_connections_over_allocates_nothing() {
+    let Some(second) = common::second_core() else {
+        eprintln!("not tested: there is one core");
+        return;
+    };
+    let plan = plan_on(&format!("{},{second}", common::core()), "uring", "null");
+    let listening = shard::listen::listen(&plan, shard::passed::Passed::default()).unwrap();
+    let (http, lines) = (listening.http[0].parse().unwrap(), listening.lines[0].parse().unwrap());
+    let homes = shard::balance::homes(2, true).unwrap();
+    let places = homes.into_iter().zip(listening.shards).zip(&plan.cores.shards).enumerate();
+    let shards: Vec<Served> = places
+        .map(|(number, ((home, listeners), core))| {
+            let assignment = Assignment {
+                number: number as u32,
+                core: core.core,
+                home,
+                listeners,
+                resume: None,
+                quarantine_first: None,
+                beyond: None,
+                spill: None,
+                requests: None,
+            };
+            let shard = shard::start(&plan, assignment, mpsc::channel().0).unwrap();
+            Served { shard, keeper: None, http, lines, _lock: None }
+        })
+        .collect();
+    let (mut random, mut stay) = (Random::new(11), Vec::new());
+    let mut come_and_go = |times: usize| {
+        for _ in 0..times {
+            let mut client = Client::connect(http);
+            assert_eq!(client.ask(&ndjson("{\"a\":1}\n")).status, 202);
+            stay.push(client);
+            if stay.len() > 12 {
+                stay.swap_remove(random.below(12) as usize);
+            }
+        }
+    };
+    let handed = || {
+        let of = |shard: &mut shard::Shard| {
+            shard.metrics().balance.receivers().map(|(_, count)| count).sum::<u64>()
+        };
+        shards.iter().map(|shard| shard.ask(of)).sum::<u64>()
+    };
+    come_and_go(200);
+    // Only so many are handed over a second; a second later as many again.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let before = handed();
+    shards.iter().for_each(Served::watch);
+    come_and_go(600);
+    let counts: Vec<Counts> = shards.iter().map(Served::unwatch).collect();
+    let given = handed() - before;
+    println!("{given} of 600 connections were handed over: {counts:?}");
+    assert!(given > 20, "too tame: {given}");
+    assert_eq!(counts, [Counts::default(); 2]);
+    drop(stay);
+    shards.into_iter().for_each(Served::stop);
 }
 
 /// One connection that waits for each reply before it sends on: what that takes of the kernel, exactly.

@@ -47,8 +47,14 @@ fn servers_expose_what_the_page_says() {
     let dir = TempDir::new("metrics");
     let segments = format!("segments:{}", dir.join("data").display());
     let spill = format!("segments:{}", dir.join("spill").display());
-    let sinks: [(&[&str], &[&str]); 4] = [
+    let second = common::second_core();
+    let (cores, shards) = match &second {
+        Some(second) => (vec!["--sink", "null", "--cores", second], vec!["all", "shards"]),
+        None => (vec!["--sink", "null"], vec!["all"]),
+    };
+    let sinks: [(&[&str], &[&str]); 5] = [
         (&["--sink", "null"], &["all"]),
+        (&cores, &shards),
         (&["--sink", &segments], &["all"]),
         (&["--sink", "kafka:127.0.0.1:1/events", "--spill", &spill], &["all", "kafka", "spill"]),
         (&["--sink", "http://127.0.0.1:1/in"], &["all", "http"]),

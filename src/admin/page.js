@@ -155,20 +155,34 @@ function unevenness(shards) {
   return `Connections are uneven: shard ${worst.shard} has ${count(most)}, ${digits3(most / mean)} times the mean. `;
 }
 
+// Why a shard's new connections go to others, in words.
+const MENDED = { connections: "more connections that send", busy: "a busier core", closed: "no room or a sink that takes nothing" };
+
+function mending(shards) {
+  const now = shards.filter((shard) => shard.balance && shard.balance.repairing);
+  return now.map((shard) => `New connections of shard ${shard.shard} go to others, for it has ${MENDED[shard.balance.why] || shard.balance.why}. `).join("");
+}
+
+// How many of its connections others got, and it of theirs.
+function handed(shard) {
+  if (!shard.balance) return "–";
+  return `${count(sum(Object.values(shard.balance.handed_over)))} / ${count(shard.balance.adopted)}`;
+}
+
 function shards(now) {
   const most = Math.max(1, ...now.shards.map((shard) => shard.gauges ? shard.gauges.connections : 0));
   const mean = sum(now.shards.map((shard) => shard.gauges ? shard.gauges.connections : 0)) / Math.max(now.shards.length, 1);
   const rows = now.shards.map((shard) => {
     const first = [String(shard.shard), shard.core, shard.ready ? marked("yes", "good") : marked(shard.reason, "bad")];
-    if (!shard.counters) return first.concat(Array(7).fill("–"));
+    if (!shard.counters) return first.concat(Array(9).fill("–"));
     const held = shard.gauges.connections, uneven = held > mean * 1.5 && held - mean >= 8;
     const bar = el("span", {}, count(held), el("span", { class: uneven ? "meter uneven" : "meter" }, el("i", { style: `width:${held / most * 100}%` })));
     const batch = shard.gauges.batch_max_bytes ? share(shard.gauges.batch_bytes / shard.gauges.batch_max_bytes) : "–";
-    return first.concat([shard.recent ? rate(shard.recent.events_per_s) : "–", bar, count(shard.gauges.events_in_flight), batch,
+    return first.concat([shard.recent ? rate(shard.recent.events_per_s) : "–", bar, handed(shard), shard.balance ? share(shard.balance.busy) : "–", count(shard.gauges.events_in_flight), batch,
       time(shard.stages_us.sink.p99), count(shard.counters.events_shed), shard.counters.commit_failures > 0 ? marked(count(shard.counters.commit_failures), "bad") : "0"]);
   });
-  return [el("p", {}, unevenness(now.shards), "Rates are of the last seconds, the commit's p99 since start."),
-    table(["shard", "core", "takes events", "events", "connections", "in flight", "batch", "commit p99", "shed", "failed commits"], rows, ["", "", "text long"])];
+  return [el("p", {}, unevenness(now.shards), mending(now.shards), "Rates are of the last seconds, the commit's p99 since start."),
+    table(["shard", "core", "takes events", "events", "connections", "given / taken", "busy", "in flight", "batch", "commit p99", "shed", "failed commits"], rows, ["", "", "text long"])];
 }
 
 function stages(now) {

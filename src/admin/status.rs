@@ -53,6 +53,9 @@ struct Figures {
     /// Of its spill, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     spill: Option<Spill>,
+    /// Of connections that other shards got, if there are others that get any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
     stages_us: BTreeMap<&'static str, Times>,
     slowest: Vec<Slow>,
 }
@@ -117,6 +120,24 @@ struct Spill {
     waiting_bytes: u64,
     /// When the oldest waiting event came.
     oldest_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Balance {
+    /// Whether a connection that comes now goes to another shard; of all shards how many do so.
+    repairing: u64,
+    /// Why: `connections`, `busy`, `closed`.
+    why: Option<&'static str>,
+    /// Connections that sent something of late.
+    active: u64,
+    /// Share of its core; of all shards how many cores.
+    busy: f64,
+    /// Connections that other shards were given, by their numbers.
+    handed_over: BTreeMap<String, u64>,
+    adopted: u64,
+    returned: u64,
+    closed: u64,
+    forgone: u64,
 }
 
 #[derive(Serialize)]
@@ -235,6 +256,7 @@ impl Figures {
             kafka: metrics.kafka.used.then(|| kafka(&metrics.kafka)),
             http: metrics.http.used.then(|| metrics.http.each().collect()),
             spill: metrics.spill.used.then(|| spill(&metrics.spill)),
+            balance: metrics.balance.used.then(|| balance(&metrics.balance)),
             stages_us: stages_us(&metrics.stages),
             slowest: slowest(&metrics.slowest),
         }
@@ -282,6 +304,20 @@ fn spill(figures: &metrics::SpillFigures) -> Spill {
         waiting_events: figures.waiting_events,
         waiting_bytes: figures.waiting_bytes,
         oldest_ms: some(figures.oldest_ms),
+    }
+}
+
+fn balance(figures: &metrics::BalanceFigures) -> Balance {
+    Balance {
+        repairing: figures.repairing,
+        why: figures.why,
+        active: figures.active,
+        busy: figures.busy as f64 / 1000.0,
+        handed_over: figures.receivers().map(|(to, count)| (to.to_string(), count)).collect(),
+        adopted: figures.adopted,
+        returned: figures.returned,
+        closed: figures.closed,
+        forgone: figures.forgone,
     }
 }
 

@@ -93,6 +93,14 @@ impl ShardPort for Busy {
         metrics.counters.requests.add(503, 3);
         metrics.gauges.events_in_flight = 10;
         metrics.gauges.connections = if self.shard == 1 { 90 } else { 22 };
+        metrics.balance.used = true;
+        (metrics.balance.busy, metrics.balance.active) = (90 + 400 * u64::from(self.shard), 20);
+        if self.shard == 1 {
+            (metrics.balance.repairing, metrics.balance.why) = (1, Some("connections"));
+            (0..12).for_each(|n| metrics.balance.hand_over(if n < 5 { 0 } else { 2 }));
+        } else {
+            metrics.balance.adopted = 5 + u64::from(self.shard);
+        }
         (metrics.gauges.batch_bytes, metrics.gauges.batch_bytes_max) = (300 << 10, 9 << 20);
         (metrics.gauges.buffers_used, metrics.gauges.buffers_max) = (7, 1024);
         for (at, stage) in crate::core::metrics::STAGES.into_iter().enumerate() {
@@ -261,6 +269,33 @@ fn slow_requests_say_why_and_refused_events_how_they_look() {
     let first = &refused["samples"][0];
     assert_eq!((&first["index"], &first["offset"], &first["length"]), (&3.into(), &131.into(), &37.into()));
     assert_eq!(first["start"], "{\"user\":\"a <b>bold</b> name\" \"id\":17}");
+}
+
+#[test]
+fn who_gave_connections_to_whom_and_why() {
+    let admin = start(busy());
+    let status = fetch(&admin, "/status").json();
+    let (giver, total) = (&status["shards"][1]["balance"], &status["total"]["balance"]);
+    assert_eq!(giver["handed_over"], serde_json::json!({ "0": 5, "2": 7 }));
+    assert_eq!((&giver["repairing"], &giver["why"]), (&1.into(), &"connections".into()));
+    assert_eq!((&giver["busy"], &giver["active"]), (&0.49.into(), &20.into()));
+    assert_eq!(
+        (&total["repairing"], &total["adopted"], &total["active"]),
+        (&1.into(), &12.into(), &60.into())
+    );
+    let metrics = fetch(&admin, "/metrics").body;
+    for line in [
+        "ringmill_connections_handed_over_total{shard=\"1\",to=\"2\"} 7",
+        "ringmill_connections_adopted_total{shard=\"0\"} 5",
+        "ringmill_repairing{shard=\"1\"} 1",
+        "ringmill_repairing{shard=\"2\"} 0",
+        "ringmill_shard_busy_ratio{shard=\"2\"} 0.890",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is missing from\n{metrics}");
+    }
+    let alone = start(vec![prompt(0, Ok(()))]);
+    assert!(!fetch(&alone, "/metrics").body.contains("handed_over"), "one shard has nobody to give them to");
+    assert_eq!(fetch(&alone, "/status").json()["total"].get("balance"), None);
 }
 
 #[test]

@@ -284,6 +284,7 @@ fn sizes(read: &mut Reader, shards: u64, connections_max: u64) -> Sizes {
         executor_io_bytes: memory::EXECUTOR_IO_BYTES,
         scanner: scanner(read),
         schemas: read.raw.schemas.len() as u64,
+        balance: read.switch_or("connections_balance", true) && shards > 1,
         glommio: false,
         kafka: None,
         http: None,
@@ -313,6 +314,7 @@ fn traffic(read: &mut Reader, sizes: &Sizes) -> Limits {
     let from_10_ms = |to: Duration| Duration::from_millis(10)..=to;
     Limits {
         connections_max: sizes.connections_max as u32,
+        connections_balance: sizes.balance,
         body_budget_bytes: sizes.body_budget_bytes,
         receive_buffers: sizes.receive_buffers as u16,
         arena_bytes: sizes.arena_bytes().next_multiple_of(BLOCK_BYTES),

@@ -64,6 +64,22 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn connections_are_spread_where_there_are_several_shards() {
+    for (toml, spread) in [
+        ("", true),
+        ("cores = \"0\"", false),
+        ("cores = \"0\"\nconnections_balance = true", false),
+        ("connections_balance = false", false),
+    ] {
+        let plan = derive(toml);
+        assert_eq!(plan.limits.connections_balance, spread, "{toml}");
+        assert_eq!(plan.to_string().contains("new ones spread by load"), spread, "{toml}");
+        let terms = plan.memory.per_shard.iter().filter(|term| term.name == "neighbours").count();
+        assert_eq!(terms, usize::from(spread), "{toml}");
+    }
+}
+
+#[test]
 fn good_values_are_taken() {
     let plan = derive(
         "listen = [\"[::1]:0\", \"127.0.0.1:0\", \"localhost:1\"]\nlisten-lines = \"unix:/run/x,127.0.0.1:0\"\nadmin = \"none\"\n\

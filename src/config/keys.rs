@@ -99,6 +99,13 @@ pub const KEYS: &[Key] = &[
         "Connections a shard holds",
     ),
     key(
+        "connections_balance",
+        Kind::Switch,
+        "BOOL",
+        "true",
+        "Give new connections of a shard that is far above the others to the least loaded one",
+    ),
+    key(
         "poll",
         Kind::Text,
         "WHEN",

@@ -10,6 +10,7 @@ use crate::core::json::{FastScanner, Kernel, MAX_EVENT_BYTES, SimdScanner, schem
 use crate::core::kafka::arena::RecordArena;
 use crate::core::kafka::compress::{Codec, Lz4};
 use crate::core::sink::kafka::KeyFrom;
+use crate::shard::balance;
 use crate::sink::kafka::zstd::Zstd;
 use crate::sys::mapping::Mapping;
 use crate::sys::ring::Buffers;
@@ -180,6 +181,8 @@ pub struct Sizes {
     pub scanner: Validator,
     /// Schemas of streams.
     pub schemas: u64,
+    /// Whether new connections are spread over the shards.
+    pub balance: bool,
     /// Whether commits are copied into glommio's buffers.
     pub glommio: bool,
     /// The Kafka sink, if events go there.
@@ -221,6 +224,10 @@ impl Sizes {
         if self.schemas > 0 {
             let why = "what events are held against, one a schema";
             per_shard.push(term("schemas", self.schemas, CHECK_BYTES as u64, why));
+        }
+        if self.balance {
+            let bytes = balance::memory_bytes(self.shards);
+            per_shard.push(term("neighbours", 1, bytes, "loads of the other shards, ways to them"));
         }
         per_shard.extend(self.scanner_terms());
         if self.glommio {
@@ -415,6 +422,7 @@ mod tests {
         executor_io_bytes: EXECUTOR_IO_BYTES,
         scanner: Validator::Exact,
         schemas: 0,
+        balance: false,
         glommio: false,
         kafka: None,
         http: None,

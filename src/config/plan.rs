@@ -109,6 +109,8 @@ impl fmt::Display for Driver {
 pub struct Limits {
     /// Connections a shard holds.
     pub connections_max: u32,
+    /// Whether new connections are spread over the shards; never with one.
+    pub connections_balance: bool,
     /// Bytes of a shard for the parts of bodies beyond their carry buffer.
     pub body_budget_bytes: u64,
     /// Receive buffers of a shard, a power of two; [`RECEIVE_BUFFER_BYTES`](super::memory::RECEIVE_BUFFER_BYTES) each.
@@ -267,7 +269,8 @@ impl fmt::Display for Plan {
         }
         row("cores", self.cores.why.clone())?;
         row("housekeeping", format!("cores {}", topology::format_list(&self.cores.housekeeping)))?;
-        row("connections", format!("{} a shard", limits.connections_max))?;
+        let spread = if limits.connections_balance { ", new ones spread by load" } else { "" };
+        row("connections", format!("{} a shard{spread}", limits.connections_max))?;
         let linger = if limits.linger.is_zero() { "none".into() } else { units::time(limits.linger) };
         row(
             "batch",

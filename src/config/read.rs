@@ -45,7 +45,13 @@ impl Reader<'_> {
 
     /// On or off.
     pub fn switch(&mut self, name: &str) -> bool {
-        self.one(name, "false", parse_switch).unwrap_or(false)
+        self.switch_or(name, false)
+    }
+
+    /// On or off where the default may be on.
+    pub fn switch_or(&mut self, name: &str, default: bool) -> bool {
+        let text = if default { "true" } else { "false" };
+        self.one(name, text, parse_switch).unwrap_or(default)
     }
 
     fn bounded<T: PartialOrd + Copy>(

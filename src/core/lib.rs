@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod ack;
+pub mod balance;
 pub mod batch;
 pub mod date;
 pub mod engine;

@@ -10,11 +10,12 @@
 //! whose first line is no event, for it may be one object on several lines.
 //!
 //! No verdict is kept here: who must not act on them before the body is whole keeps them.
-use crate::exact::{self, skip_blank};
-use crate::fast::{Fast, Open, Run};
-use crate::fields::Window;
-use crate::frame::{self, Each, Frame, limits, trim};
+use crate::exact;
+use crate::fast::{Fast, Open, Run, known};
+use crate::fields::{Fields, Found};
+use crate::frame::{self, Each, Frame, WithFields, limits, trim};
 use crate::grammar::Grammar;
+use crate::skim::skip_blank;
 use crate::{Format, MAX_EVENT_BYTES, Scanner, Verdict};
 
 /// How far a body that arrives in pieces has been judged.
@@ -127,7 +128,24 @@ impl Scanner {
     /// Each byte is looked at once or twice, however small the pieces are; few new bytes may be left for the next
     /// call. The scalar kernel leaves everything to [`Scanner::finish`].
     pub fn advance(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
-        if let Some(mut fast) = self.fast(false)
+        self.advance_each(progress, body, each);
+    }
+
+    /// The same, and `each` is told what was found in a good event of what `fields` wants, as by
+    /// [`Scanner::scan_fields`].
+    pub fn advance_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        self.advance_each(progress, body, WithFields { fields, found: Found::new(), each });
+    }
+
+    #[inline(always)]
+    fn advance_each<E: Each>(&mut self, progress: &mut Progress, body: &[u8], each: E) {
+        if let Some(mut fast) = self.fast()
             && !progress.stopped
         {
             progress.run.more = true;
@@ -137,13 +155,29 @@ impl Scanner {
 
     /// Judges the rest of a body: `body` is all of it. What [`Scanner::advance`] told before and this tells now is
     /// what [`Scanner::scan`] says of the whole.
-    pub fn finish(&mut self, progress: &mut Progress, body: &[u8], mut each: impl FnMut(Verdict)) {
-        match self.fast(false) {
+    pub fn finish(&mut self, progress: &mut Progress, body: &[u8], each: impl FnMut(Verdict)) {
+        self.finish_each(progress, body, each);
+    }
+
+    /// The same, and `each` is told what was found in a good event of what `fields` wants.
+    pub fn finish_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        self.finish_each(progress, body, WithFields { fields, found: Found::new(), each });
+    }
+
+    #[inline(always)]
+    fn finish_each<E: Each>(&mut self, progress: &mut Progress, body: &[u8], each: E) {
+        match self.fast() {
             Some(mut fast) => {
                 progress.run.more = false;
                 fast.finish(progress, &mut Frame { body, each });
             }
-            None => self.scan(body, progress.format, &mut each),
+            None => self.scan_each(body, progress.format, each),
         }
     }
 }
@@ -225,6 +259,7 @@ impl Fast<'_> {
     /// Judges the elements that end in `body`, the front of the frame's.
     #[inline(always)]
     fn elements<E: Each>(&mut self, progress: &mut Progress, frame: &mut Frame<'_, E>, body: &[u8]) {
+        self.seam.clear();
         progress.next_element(body);
         while !progress.stopped && progress.run.goes_on(body.len()) {
             let from = self.next_window(&mut progress.run, body);
@@ -247,6 +282,9 @@ impl Fast<'_> {
             progress.open.odd =
                 open && (odd && start < from || !clean && self.scratch.is_suspect(begun, through - from - 1));
             progress.open.breaks = open && (self.scratch.breaks || breaks && start < from);
+            if E::FIELDS {
+                self.seam.keep(self.scratch, from, through, start);
+            }
         }
     }
 
@@ -265,7 +303,11 @@ impl Fast<'_> {
             let event = &body[at..last + 1];
             let breaks = progress.open.breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
             let from = progress.run.at - self.scratch.done;
-            frame.good(at..last + 1, breaks, Some(Window { scratch: self.scratch, from }));
+            let known = known(self.code, self.scratch, self.tail, frame.body, from);
+            match E::FIELDS && at < from {
+                false => frame.good(at..last + 1, breaks, Some(&known)),
+                true => frame.good(at..last + 1, breaks, self.seam.join(&known, frame.body, last).as_ref()),
+            }
             last + 1
         } else {
             *self.second_looks += 1;

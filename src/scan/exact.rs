@@ -3,6 +3,7 @@
 //! Two kinds of trouble are told apart. A *flaw* leaves the grammar intact (a lone surrogate, invalid UTF-8
 //! inside a string, too deep): the value's end is still known, so what follows it can be read. Where the
 //! value is *broken*, nothing behind it can be trusted. The first trouble in byte order is reported.
+use crate::skim::skip_blank;
 use crate::{Kind, MAX_DEPTH};
 
 /// Nesting that is followed before a value counts as broken: behind it the kind of each open bracket is no
@@ -33,14 +34,6 @@ pub(crate) struct Value {
     pub flaw: Option<Flaw>,
     /// The grammar is violated.
     pub broken: bool,
-}
-
-/// Skips JSON's white space.
-pub(crate) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
-        at += 1;
-    }
-    at
 }
 
 /// Judges `bytes[at..]` as exactly one event whose first byte is not white space and which is followed by

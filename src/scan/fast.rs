@@ -1,8 +1,8 @@
 //! The scanner: windows of a body through a kernel, what they found as verdicts.
-use crate::fields::{Fields, Found, Window};
+use crate::fields::{Fields, Found, Seam, Window};
 use crate::frame::{self, Each, Frame, Way, WithFields, trim};
 use crate::grammar::Grammar;
-use crate::kernel::{self, WindowFn};
+use crate::kernel::{self, Code};
 use crate::window::{Carry, Job, Scratch, Tail};
 use crate::{Format, Kernel, MAX_EVENT_BYTES, Verdict};
 use core::ops::Range;
@@ -10,7 +10,7 @@ use core::ops::Range;
 /// Fewest bytes of a body that is not whole that are looked at: two blocks, the second only to look ahead into.
 const PIECE_BYTES_MIN: usize = 128;
 
-/// Judges bodies. One per core: it is some 40 KiB of scratch, made once and reused; it never allocates.
+/// Judges bodies. One per core: it is some 44 KiB of scratch, made once and reused; it never allocates.
 ///
 /// ```
 /// use ringmill_scan::{Format, Kernel, Scanner, Verdict};
@@ -24,9 +24,10 @@ const PIECE_BYTES_MIN: usize = 128;
 /// ```
 pub struct Scanner {
     kernel: Kernel,
-    window: Option<WindowFn>,
+    code: Option<Code>,
     tail: Tail,
     scratch: Scratch,
+    seam: Seam,
     second_looks: u64,
 }
 
@@ -37,9 +38,10 @@ impl Scanner {
         let kernel = if kernel.is_available() { kernel } else { Kernel::Scalar };
         Scanner {
             kernel,
-            window: kernel::window_fn(kernel),
+            code: kernel::code(kernel),
             tail: Tail::new(),
             scratch: Scratch::new(),
+            seam: Seam::new(),
             second_looks: 0,
         }
     }
@@ -75,8 +77,8 @@ impl Scanner {
     }
 
     #[inline(always)]
-    fn scan_each<E: Each>(&mut self, body: &[u8], format: Format, each: E) {
-        match self.fast(E::FIELDS) {
+    pub(crate) fn scan_each<E: Each>(&mut self, body: &[u8], format: Format, each: E) {
+        match self.fast() {
             None => frame::scan(&mut frame::Exact(&mut |_: &[u8]| false), body, format, each),
             Some(mut fast) => frame::scan(&mut fast, body, format, each),
         }
@@ -84,28 +86,27 @@ impl Scanner {
 
     /// What a kernel works with; none for the scalar one.
     #[inline(always)]
-    pub(crate) fn fast(&mut self, fields: bool) -> Option<Fast<'_>> {
+    pub(crate) fn fast(&mut self) -> Option<Fast<'_>> {
         Some(Fast {
-            window: self.window?,
+            code: self.code?,
             tail: &mut self.tail,
             scratch: &mut self.scratch,
+            seam: &mut self.seam,
             second_looks: &mut self.second_looks,
             breaks: true,
-            fields,
             one_window: false,
         })
     }
 }
 
 pub(crate) struct Fast<'s> {
-    window: WindowFn,
-    tail: &'s mut Tail,
+    pub code: Code,
+    pub tail: &'s mut Tail,
     pub scratch: &'s mut Scratch,
+    pub seam: &'s mut Seam,
     pub second_looks: &'s mut u64,
     /// The event that was vouched for last may hold line breaks.
     breaks: bool,
-    /// Windows are asked for names.
-    fields: bool,
     /// The last event that was vouched for alone lies in one window.
     one_window: bool,
 }
@@ -157,11 +158,11 @@ impl Fast<'_> {
     /// Looks at the next window of `body`; what was found is in the scratch. Returns where it began.
     pub fn next_window(&mut self, run: &mut Run, body: &[u8]) -> usize {
         let from = run.at;
-        let job = Job::new(body, from, run.more, run.lines, self.fields, self.tail);
+        let job = Job::new(body, from, run.more, run.lines, self.tail);
         // Other bodies may have been looked at since.
         self.scratch.prims[0] = run.prims;
         // SAFETY: `Scanner::new` made sure of the processor, and the body and the tail are readable.
-        unsafe { (self.window)(&job, &mut run.carry, self.scratch) };
+        unsafe { (self.code.window)(&job, &mut run.carry, self.scratch) };
         run.at = from + self.scratch.done;
         run.prims = self.scratch.prims[0];
         if run.at < body.len() && self.scratch.done != 64 * job.blocks {
@@ -170,6 +171,19 @@ impl Fast<'_> {
         }
         from
     }
+}
+
+/// What is known of the last window of `body`, which begins at `from`.
+#[inline(always)]
+pub(crate) fn known<'s>(
+    code: Code,
+    scratch: &'s Scratch,
+    tail: &'s Tail,
+    body: &'s [u8],
+    from: usize,
+) -> Window<'s> {
+    let (starts, escapes) = (&scratch.starts[..scratch.blocks], &scratch.escapes[..scratch.blocks]);
+    Window { finder: code.finder, text: &body[from..], tail, starts, escapes, from }
 }
 
 impl Way for Fast<'_> {
@@ -200,8 +214,8 @@ impl Way for Fast<'_> {
         self.breaks
     }
 
-    fn window(&self, start: usize) -> Option<Window<'_>> {
-        self.one_window.then_some(Window { scratch: self.scratch, from: start })
+    fn window<'w>(&'w mut self, body: &'w [u8], start: usize) -> Option<Window<'w>> {
+        self.one_window.then(|| known(self.code, self.scratch, self.tail, body, start))
     }
 
     fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
@@ -221,11 +235,13 @@ impl Fast<'_> {
     pub fn go_lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, run: &mut Run, open: &mut Open) {
         let body = frame.body;
         let Open { mut start, mut odd, mut breaks } = *open;
+        self.seam.clear();
         while run.goes_on(body.len()) {
             let from = self.next_window(run, body);
             let scratch = &mut *self.scratch;
             let clean = !scratch.is_odd();
             breaks |= scratch.breaks;
+            let known = known(self.code, scratch, self.tail, body, from);
             for &end in &scratch.ends[..scratch.ends_len] {
                 let end = from + usize::from(end);
                 if end > body.len() {
@@ -244,7 +260,10 @@ impl Fast<'_> {
                 }
                 if !odd && span.len() <= MAX_EVENT_BYTES {
                     let breaks = breaks && memchr::memchr(b'\r', &body[span.clone()]).is_some();
-                    frame.good(span, breaks, Some(Window { scratch, from }));
+                    match E::FIELDS && span.start < from {
+                        false => frame.good(span, breaks, Some(&known)),
+                        true => frame.good(span, breaks, self.seam.join(&known, body, end).as_ref()),
+                    }
                 } else {
                     *self.second_looks += 1;
                     let flaw = frame.judge_exactly(&span);
@@ -256,6 +275,9 @@ impl Fast<'_> {
             let last = (run.at - from).saturating_sub(1);
             odd |= !clean && start < run.at && scratch.is_suspect(start.max(from) - from, last);
             breaks = start < run.at && (scratch.breaks || breaks && start < from);
+            if E::FIELDS {
+                self.seam.keep(scratch, from, run.at, start);
+            }
         }
         *open = Open { start, odd, breaks };
     }

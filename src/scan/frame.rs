@@ -1,6 +1,7 @@
 //! Finds the events of a body and gets each its verdict. How lines and arrays are gone through is the way's.
-use crate::exact::{self, Flaw, skip_blank};
-use crate::fields::{Fields, Found, Window, by_window};
+use crate::exact::{self, Flaw};
+use crate::fields::{Fields, Found, Window};
+use crate::skim::skip_blank;
 use crate::{Format, Kind, MAX_EVENT_BYTES, Verdict};
 use core::ops::Range;
 
@@ -14,8 +15,8 @@ pub(crate) trait Way {
         true
     }
 
-    /// The window that vouches for all of the event at `start`, if the last event was vouched for by one.
-    fn window(&self, _start: usize) -> Option<Window<'_>> {
+    /// What is known of the event at `start`, if the last event was vouched for by one window.
+    fn window<'w>(&'w mut self, _body: &'w [u8], _start: usize) -> Option<Window<'w>> {
         None
     }
 
@@ -28,14 +29,14 @@ pub(crate) trait Way {
 
 /// Where verdicts go.
 pub(crate) trait Each {
-    /// Names at the events' own depth are wanted of each window.
+    /// Wants to know of each good event in which windows it lies.
     const FIELDS: bool = false;
 
     fn tell(&mut self, verdict: Verdict);
 
-    /// `body[span]` is good; `window` is the one that vouches for all of it, if there is one.
+    /// `body[span]` is good; `window` is what is known of its bytes, if they were vouched for.
     #[inline(always)]
-    fn good(&mut self, _body: &[u8], span: Range<usize>, breaks: bool, _window: Option<Window<'_>>) {
+    fn good(&mut self, _body: &[u8], span: Range<usize>, breaks: bool, _window: Option<&Window<'_>>) {
         self.tell(Verdict::Good { span, breaks });
     }
 }
@@ -62,9 +63,13 @@ impl<F: FnMut(Verdict, &Found)> Each for WithFields<'_, F> {
     }
 
     #[inline]
-    fn good(&mut self, body: &[u8], span: Range<usize>, breaks: bool, window: Option<Window<'_>>) {
-        match window.filter(|window| window.from <= span.start) {
-            Some(window) => by_window(self.fields, window, body, span.clone(), &mut self.found),
+    fn good(&mut self, body: &[u8], span: Range<usize>, breaks: bool, window: Option<&Window<'_>>) {
+        match window {
+            // SAFETY: only a kernel that the processor has says what is known of bytes.
+            Some(window) => unsafe {
+                let span = span.start - window.from..span.end - window.from;
+                (window.finder.find)(self.fields, window, span, &mut self.found)
+            },
             None => self.fields.find(&body[span.clone()], &mut self.found),
         }
         self.tell(Verdict::Good { span, breaks });
@@ -99,10 +104,11 @@ fn json<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
         _ if whole.is_empty() => {}
         _ => {
             let flaw = frame.judge(way, &whole);
-            let window = way.window(whole.start);
+            let breaks = way.may_break();
+            let window = way.window(frame.body, whole.start);
             match flaw {
-                None if !way.may_break() => frame.good(whole, false, window),
-                flaw => frame.tell_seen(whole, flaw, window),
+                None if !breaks => frame.good(whole, false, window.as_ref()),
+                flaw => frame.tell_seen(whole, flaw, window.as_ref()),
             }
         }
     }
@@ -127,7 +133,7 @@ fn sniff<E: Each>(way: &mut impl Way, frame: &mut Frame<'_, E>) {
             return frame.tell(whole, flaw);
         }
     }
-    frame.tell_seen(first.clone(), flaw, way.window(first.start));
+    frame.tell_seen(first.clone(), flaw, way.window(frame.body, first.start).as_ref());
     way.lines(frame, next);
 }
 
@@ -218,7 +224,7 @@ impl<E: Each> Frame<'_, E> {
     }
 
     /// The same of an event that lies in a window; where there is a flaw, no matter what the window is.
-    fn tell_seen(&mut self, span: Range<usize>, flaw: Option<Flaw>, window: Option<Window<'_>>) {
+    fn tell_seen(&mut self, span: Range<usize>, flaw: Option<Flaw>, window: Option<&Window<'_>>) {
         match flaw {
             None => {
                 let breaks = memchr::memchr2(b'\n', b'\r', &self.body[span.clone()]).is_some();
@@ -230,7 +236,7 @@ impl<E: Each> Frame<'_, E> {
 
     /// A good event.
     #[inline(always)]
-    pub fn good(&mut self, span: Range<usize>, breaks: bool, window: Option<Window<'_>>) {
+    pub fn good(&mut self, span: Range<usize>, breaks: bool, window: Option<&Window<'_>>) {
         self.each.good(self.body, span, breaks, window);
     }
 }

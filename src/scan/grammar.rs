@@ -6,7 +6,6 @@
 //!
 //! A number or word is one token here, whatever its bytes; a string too, closing quote included.
 use crate::brackets::{careful, walk};
-use crate::fields::{self, Depth};
 use crate::kernel::{Isa, Kinds};
 use crate::window::{BLOCKS, Scratch};
 
@@ -79,16 +78,14 @@ impl Finder {
     }
 }
 
-/// Checks `count` tokens, and finds where the events of arrays end and, with `FIELDS`, which tokens are names at
-/// the events' own depth.
+/// Checks `count` tokens, and finds where the events of arrays end.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
-pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
+pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
     count: usize,
     state: &mut Grammar,
-    depth: &mut Depth,
     scratch: &mut Scratch,
 ) {
     let mut culprits = Finder { block: 0, before: 0 };
@@ -102,9 +99,6 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool, const FIELDS: bool>(
         // SAFETY: the word holds at least one token; the features of `I` are there.
         let (wrong, ended) = unsafe {
             let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
-            if FIELDS {
-                fields::mark::<I>(&kinds, tokens, first / 64, depth, scratch);
-            }
             let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
             (odd | pairs::<LINES>(&kinds, in_object, ended, state, tokens), ended)
         };

@@ -39,6 +39,7 @@ mod frame;
 mod grammar;
 mod kernel;
 mod kind;
+pub mod skim;
 mod stage1;
 mod window;
 

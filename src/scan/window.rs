@@ -3,7 +3,6 @@
 //! A window is up to [`BLOCKS`] blocks of 64 bytes. What outlives it is in [`Carry`], so that strings, numbers,
 //! brackets and characters may straddle windows; what it found is in [`Scratch`] until the next one.
 use crate::checks;
-use crate::fields;
 use crate::grammar::{self, Grammar};
 use crate::kernel::{Isa, Tokens};
 use crate::stage1::tokenize;
@@ -28,6 +27,12 @@ impl Tail {
     pub const fn new() -> Tail {
         Tail([b' '; COPIED_BYTES + 64 + 2 * AHEAD_BYTES])
     }
+
+    /// The block in which the last body ended, if it was not whole, with blanks behind the body.
+    #[inline(always)]
+    pub fn last_block(&self) -> &[u8; 64] {
+        self.0[COPIED_BYTES..].first_chunk().expect("a block")
+    }
 }
 
 /// What is to be looked at.
@@ -47,15 +52,13 @@ pub(crate) struct Job {
     pub copy: *const u8,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
-    /// Names at the events' own depth are wanted.
-    pub fields: bool,
 }
 
 impl Job {
     /// The window of `body` that begins at `from`, as much of it as there is. `more`: the body has more bytes than
     /// are here, of which there are at least two blocks.
     #[inline(always)]
-    pub fn new(body: &[u8], from: usize, more: bool, lines: bool, fields: bool, tail: &mut Tail) -> Job {
+    pub fn new(body: &[u8], from: usize, more: bool, lines: bool, tail: &mut Tail) -> Job {
         let left = body.len() - from;
         let (at, whole) = (body.as_ptr().wrapping_add(from), left / 64);
         let mut job = Job {
@@ -66,7 +69,6 @@ impl Job {
             blocks: whole + 1,
             copy: core::ptr::null(),
             lines,
-            fields,
         };
         if job.blocks > BLOCKS || more {
             // At least one block more is left: the kernel may look ahead into it.
@@ -144,7 +146,6 @@ pub(crate) struct Carry {
     /// The window ended in, or just behind, a number or word.
     pub number_open: bool,
     pub grammar: Grammar,
-    pub depth: fields::Depth,
     /// Where the other half of a surrogate is due: bytes from the window's start to its `u`.
     pub low_half: usize,
 }
@@ -211,9 +212,6 @@ pub(crate) struct Scratch {
     /// Where events end, in bytes from the window's start: line feeds, or the last closing brackets.
     pub ends: [u16; 64 * BLOCKS],
     pub ends_len: usize,
-    /// Where wanted, which tokens are names at the events' own depth; and where these begin, block by block.
-    pub key_tokens: [u64; BLOCKS + 1],
-    pub keys: [u64; BLOCKS],
     /// Blocks in which something is odd.
     pub suspects: Blocks,
     /// There are raw line breaks between tokens.
@@ -264,8 +262,6 @@ impl Scratch {
             feed_blocks: [0; BLOCKS / 64],
             ends: [0; 64 * BLOCKS],
             ends_len: 0,
-            key_tokens: [0; BLOCKS + 1],
-            keys: [0; BLOCKS],
             suspects: [0; BLOCKS / 64],
             breaks: false,
             done: 0,
@@ -316,11 +312,9 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
     debug_assert!(job.blocks <= BLOCKS);
     // SAFETY: passed on.
     unsafe {
-        match (job.lines, job.fields) {
-            (true, false) => look::<I, true, false>(job, carry, scratch),
-            (true, true) => look::<I, true, true>(job, carry, scratch),
-            (false, false) => look::<I, false, false>(job, carry, scratch),
-            (false, true) => look::<I, false, true>(job, carry, scratch),
+        match job.lines {
+            true => look::<I, true>(job, carry, scratch),
+            false => look::<I, false>(job, carry, scratch),
         }
     }
 }
@@ -328,11 +322,7 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
 /// # Safety
 /// As of [`fill`].
 #[inline(always)]
-unsafe fn look<I: Isa, const LINES: bool, const FIELDS: bool>(
-    job: &Job,
-    carry: &mut Carry,
-    scratch: &mut Scratch,
-) {
+unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: passed on.
     unsafe {
         if job.is_last() {
@@ -352,10 +342,7 @@ unsafe fn look<I: Isa, const LINES: bool, const FIELDS: bool>(
         checks::numbers::<I>(job, &mut carry.number_open, scratch);
         checks::escapes::<I>(job, &mut carry.low_half, scratch);
         checks::utf8::<I>(job, scratch);
-        grammar::check::<I, LINES, FIELDS>(tokens, &mut carry.grammar, &mut carry.depth, scratch);
-        if FIELDS {
-            fields::place::<I>(scratch);
-        }
+        grammar::check::<I, LINES>(tokens, &mut carry.grammar, scratch);
         // Places that outlive the window count from the next one's start.
         carry.low_half = carry.low_half.wrapping_sub(scratch.done);
     }

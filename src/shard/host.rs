@@ -57,7 +57,7 @@ pub fn start(
                 let beyond = Some(beyond);
                 let core = make(config(), sink(0, &None, &beyond, &None)?, Validator::Exact)?;
                 let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
-                let shard = Shard { core, edge, spill: None, feed: Some(Box::new(feed)) };
+                let shard = Shard { core, edge, spill: None, feed: Some(Box::new(feed)), neighbours: None };
                 let bounds = Bounds { connections_max: 0, buffers: BUFFERS, poll: false };
                 let requests = Box::new(|_| {});
                 let edges =

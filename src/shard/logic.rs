@@ -1,18 +1,37 @@
 //! The shard as the driver sees it: every call goes on to the engine, those about peers to the sink's edge.
 use super::Shard;
-use super::driver::Logic;
 use super::driver::peer::{PeerId, PeerSend};
+use super::driver::{Handed, Logic};
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
 use crate::core::metrics::cause::Spell;
 use crate::core::sink::{Mail, Request};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 impl Logic for Shard {
     type Request = Request;
     type Mail = Mail;
 
     fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
-        self.core.open(protocol)
+        let opened = self.core.open(protocol);
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.say(&self.core);
+        }
+        opened
+    }
+    fn pass_on(&mut self, protocol: Protocol, socket: OwnedFd) -> Option<OwnedFd> {
+        match &mut self.neighbours {
+            Some(neighbours) => neighbours.pass_on(&self.core, protocol, socket),
+            None => Some(socket),
+        }
+    }
+    fn adopt(&mut self, handed: Handed) -> Option<(ConnId, OwnedFd)> {
+        self.neighbours.as_mut()?.adopt(&mut self.core, handed)
+    }
+    fn adopt_failed(&mut self, _: Handed) {
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.adopt_failed();
+        }
     }
     fn accept_failed(&mut self) {
         self.core.accept_failed();
@@ -45,7 +64,11 @@ impl Logic for Shard {
         if let Some(spill) = &mut self.spill {
             spill.step(&mut self.core);
         }
-        self.core.run()
+        let more = self.core.run();
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.say(&self.core);
+        }
+        more
     }
     fn next_io(&mut self) -> Option<Io<'_>> {
         self.core.next_io()
@@ -76,6 +99,11 @@ impl Logic for Shard {
     fn note_spell(&mut self, spell: Spell) {
         self.core.note_spell(spell);
     }
+    fn note_ran(&mut self, at_ns: u64, ran_ns: u64) {
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.note_ran(at_ns, ran_ns);
+        }
+    }
     fn next_unnamed(&mut self) -> Option<ConnId> {
         self.core.next_unnamed()
     }
@@ -84,6 +112,9 @@ impl Logic for Shard {
     }
     fn drain(&mut self) {
         self.core.drain();
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.say_ready(&self.core);
+        }
     }
     fn is_drained(&mut self) -> bool {
         self.core.is_drained() && self.edge.as_ref().is_none_or(|edge| edge.is_empty())

@@ -2,6 +2,7 @@
 //!
 //! [`start`] puts a shard on its core; all of its memory is made and first touched there. From then on it is
 //! reached through its [`Handle`] alone.
+pub mod balance;
 pub mod driver;
 mod edge;
 pub mod host;
@@ -23,6 +24,7 @@ use crate::replay::{chunk::Chunk, feed::Feed};
 use crate::sink::kafka::resolve::Solution;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
+use balance::{Home, Neighbours};
 use driver::{Bounds, Buffers, Edges, Hosted, Kind, Listener, Logic as _, Message};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::io;
@@ -39,6 +41,8 @@ pub struct Shard {
     spill: Option<spill::Edge>,
     /// Only of a shard that replays.
     feed: Option<Box<Feed>>,
+    /// Only of a shard that spreads new connections over others.
+    neighbours: Option<Box<Neighbours>>,
 }
 
 impl Shard {
@@ -75,6 +79,10 @@ impl Shard {
 
     /// Its figures, up to date.
     pub fn metrics(&mut self) -> &Metrics {
+        if let Some(neighbours) = &mut self.neighbours {
+            let figures = neighbours.figures(&self.core);
+            self.core.note_balance(figures);
+        }
         self.core.metrics()
     }
 
@@ -106,6 +114,8 @@ pub struct Assignment {
     pub number: u32,
     /// Its core.
     pub core: usize,
+    /// Where it is reached.
+    pub home: Home,
     /// Its own listeners.
     pub listeners: Vec<Listener>,
     /// Where its chain goes on; `None`: no segments, neither as the sink nor as its spill.
@@ -164,12 +174,12 @@ impl Running {
 /// Starts a shard on its core. `ended` is told when it ends, for whatever reason.
 ///
 /// # Errors
-/// When the mailbox or the executor cannot be made.
+/// When the executor cannot be made.
 pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> io::Result<Running> {
-    let (sender, mailbox) = driver::mailbox::<Shard>()?;
     let (config, bounds, kind) = (engine_config(plan, &assignment), bounds(plan), kind(plan));
     let (validator, schemas) = (plan.scanner, plan.schemas.clone());
-    let Assignment { number, core, listeners, resume, beyond, spill, requests, .. } = assignment;
+    let Assignment { number, core, home, listeners, resume, beyond, spill, requests, .. } = assignment;
+    let Home { sender, mailbox, street } = home;
     let mail = sender.clone();
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{number}"))
@@ -179,7 +189,9 @@ pub fn start(plan: &Plan, assignment: Assignment, ended: mpsc::Sender<u32>) -> i
             let mut core = make(config, sink, validator)?;
             core.set_schemas(&schemas).map_err(|bad| io::Error::other(bad.why.reason()))?;
             let edge = beyond.map(|beyond| connections(beyond, &core, mail)).transpose()?;
-            let shard = Shard { core, edge, spill: spill.map(|setup| setup.edge(number)), feed: None };
+            let neighbours = street.map(|street| Box::new(Neighbours::new(street, number as usize)));
+            let spill = spill.map(|setup| setup.edge(number));
+            let shard = Shard { core, edge, spill, feed: None, neighbours };
             let (keeper, to_keeper) = (requests.clone(), requests);
             let requests = Box::new(move |request| pass_on(&to_keeper, number, request));
             let edges = Edges { listeners, mailbox, requests, hosted: Hosted::default(), bounds };

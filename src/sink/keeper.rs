@@ -479,7 +479,8 @@ impl<V: Volume> Work<V> {
             let gave_back = |(of, request): &(u32, Request)| {
                 *of == job.shard && matches!(request, Request::Retire { kind: FileKind::Segment, .. })
             };
-            !fast && !(spare && arrived.iter().any(gave_back))
+            let needed = spare && arrived.iter().any(gave_back);
+            !(fast || needed)
         })
         .and_then(|file| Ok((random_id()?, file)));
         let what =

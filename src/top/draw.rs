@@ -136,10 +136,23 @@ fn flow(status: &Value, paint: Paint) -> Line<'static> {
     Line::from(vec![
         Span::styled(per_s(recent, "events_per_s"), paint.bold()),
         Span::raw(format!(" events  {} requests  {bytes}  ", per_s(recent, "requests_per_s"))),
-        Span::raw(format!("{} connections  ", count(number(&total["gauges"]["connections"])))),
+        Span::raw(format!(
+            "{} connections{}  ",
+            count(number(&total["gauges"]["connections"])),
+            given(total)
+        )),
         Span::raw(format!("{} in flight  ", count(number(&total["gauges"]["events_in_flight"])))),
         Span::styled(format!("{} shed", count(shed)), paint.bad(shed > 0)),
     ])
+}
+
+/// How many connections other shards got than accepted them.
+fn given(figures: &Value) -> String {
+    let given = figures["balance"]["handed_over"].as_object().into_iter().flatten();
+    match given.map(|(_, count)| number(count)).sum() {
+        0 => String::new(),
+        given => format!(" ({} given on)", count(given)),
+    }
 }
 
 /// A bar of so many cells.
@@ -195,6 +208,7 @@ fn shard_table(status: &Value, paint: Paint) -> Table<'static> {
         let gauges = &shard["gauges"];
         let batch = number(&gauges["batch_bytes"]) as f64 / number(&gauges["batch_max_bytes"]).max(1) as f64;
         let state = match shard["ready"].as_bool() {
+            Some(true) if number(&shard["balance"]["repairing"]) > 0 => "yes, →".to_owned(),
             Some(true) => "yes".to_owned(),
             // Why stands in the first line.
             _ => "NO".to_owned(),

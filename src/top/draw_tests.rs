@@ -81,6 +81,16 @@ fn trouble_is_said_in_words() {
 }
 
 #[test]
+fn a_shard_that_gives_connections_away_is_marked() {
+    let mut status = recorded();
+    status["total"]["balance"] = serde_json::json!({ "handed_over": { "0": 1200, "3": 34 } });
+    status["shards"][1]["balance"] = serde_json::json!({ "repairing": 1, "why": "busy" });
+    let lines = screen(110, 24, &seen(&status));
+    assert!(lines[1].contains("connections (1 234 given on)"), "{}", lines[1]);
+    assert_eq!(lines.iter().filter(|line| line.ends_with("yes, →")).count(), 1, "{lines:#?}");
+}
+
+#[test]
 fn no_size_and_no_content_panics() {
     let (status, nothing) = (recorded(), serde_json::json!({ "shards": [null, {}], "total": 3 }));
     for (width, height) in [(1, 1), (10, 3), (24, 80), (40, 12), (79, 24), (300, 80)] {

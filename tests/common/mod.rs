@@ -64,11 +64,25 @@ impl Drop for TempDir {
     }
 }
 
+/// The cores that this process may run on, as the kernel lists them: `0-3,6`.
+fn cores() -> String {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_string()
+}
+
 /// The first core that this process may run on.
 pub fn core() -> String {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let list = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_string();
-    list.split([',', '-']).next().unwrap().to_string()
+    cores().split([',', '-']).next().unwrap().to_string()
+}
+
+/// The next one, if there is one.
+pub fn second_core() -> Option<String> {
+    let (list, first) = (cores(), core());
+    let rest = &list[first.len()..];
+    match rest.strip_prefix('-') {
+        Some(_) => Some((first.parse::<usize>().unwrap() + 1).to_string()),
+        None => rest.strip_prefix(',')?.split([',', '-']).next().map(str::to_string),
+    }
 }
 
 /// `serve` with one shard, on ports of its own and with small buffers, so that many run at once.
@@ -303,7 +317,11 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn connect(to: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+        Client::of(TcpStream::connect_timeout(&to, PATIENCE).unwrap())
+    }
+
+    /// Speaks on that connection.
+    pub fn of(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -185,11 +185,15 @@ fn start_shards(
 ) -> Result<Vec<Running>, String> {
     let mut shards = Vec::new();
     let spills = replayer.map_or(Vec::new(), |replayer| spill::setups(plan, replayer));
-    for (number, (core, listeners)) in plan.cores.shards.iter().zip(listeners).enumerate() {
+    let homes = shard::balance::homes(plan.cores.shards.len(), plan.limits.connections_balance);
+    let homes = homes.map_err(|error| format!("cannot make the shards' mailboxes: {error}"))?;
+    let places = plan.cores.shards.iter().zip(homes).zip(listeners);
+    for (number, ((core, home), listeners)) in places.enumerate() {
         let (resume, keeps) = (resumes.get(number).copied(), plan.quarantine != Quarantine::None);
         let assignment = Assignment {
             number: number as u32,
             core: core.core,
+            home,
             listeners,
             resume: resume.filter(|_| plan.segments_dir().is_some()),
             quarantine_first: resume.filter(|_| keeps).map(|resume| resume.next_quarantine),

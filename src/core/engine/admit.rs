@@ -1,8 +1,8 @@
 //! Events into the open batch: all of a request or nothing of it, and never more than can be answered.
-use super::ahead::{self, AheadId, Told, each_line};
+use super::ahead::{self, AheadId};
 use super::conn::{Conn, ErrorList, Pending, State, Taken, What};
 use super::http::{Admission, short};
-use super::look::{self, Good, Judged};
+use super::look::{Good, Judged};
 use super::tail::Arrival;
 use super::way::{Refusals, Way};
 use super::{ConnId, Hub};
@@ -238,7 +238,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
         let timed = sampled || body.len() >= LARGE_BYTES;
         let start_ns = if timed { clock.now_ns() } else { 0 };
         let runs = way.takes_runs();
-        let mut take = |span: Range<usize>, verdict: Judged<'_>| {
+        let take = |span: Range<usize>, verdict: Judged<'_>| {
             let at = index;
             let (offset, reason) = match verdict {
                 Ok(Good { events, breaks, picked }) => {
@@ -263,23 +263,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             let record = ErrorRecord { index: label(at, &span), offset: offset as u32, reason };
             refusals.take(&mut tally, record, at, &body[span]);
         };
-        match checks.of(stream) {
-            None => {
-                let ahead = ahead.map(|id| &aheads[usize::from(id)]);
-                ahead::judge(scanner, ahead, body, format, |told| match told {
-                    Told::Bad { span, offset, reason } => take(span, Err((offset, reason))),
-                    Told::Good { span, events, breaks } if runs || events == 1 => {
-                        take(span, Ok(Good { events, breaks, picked: None }));
-                    }
-                    Told::Good { span, breaks, .. } => {
-                        each_line(body, span, |span| {
-                            take(span, Ok(Good { events: 1, breaks, picked: None }))
-                        });
-                    }
-                });
-            }
-            Some(check) => look::judge(scanner, check, body, format, take),
-        }
+        let ahead = ahead.map(|id| &aheads[usize::from(id)]);
+        ahead::judge(scanner, ahead, checks.of(stream), (body, format), runs, take);
         tally.run = bay.batch.newest_run() as u32;
         if timed {
             let scan_ns = (clock.now_ns() - start_ns).saturating_sub(append_ns);

@@ -8,20 +8,25 @@
 //! full, or the scanner cannot do it, what is not in a log is judged when the body is whole: the verdicts are the
 //! same, only later.
 //!
-//! A run of good lines is told as one, for a batch takes them in one copy.
+//! A run of good lines is told as one, for a batch takes them in one copy. Where a stream's events are held against a
+//! schema, its verdict is the one that is kept; where the sink wants a value of each, so is where that stands.
 //!
 //! This is no store of events: a log holds where they begin and end, and no byte of them.
 use super::conn::Conn;
+use super::look::{Good, Judged, Look};
 use super::{ConnId, Hub};
-use crate::json::{Format, Progress, Reason, Scanner, Verdict};
+use crate::json::schema::{Check, Picked};
+use crate::json::{Format, Progress, Reason, Scanner};
 use crate::memory::{Clock, Memory};
+use crate::segment::header::StreamName;
 use crate::sink::Sink;
+use crate::wire::http1::Front;
 use alloc::vec::Vec;
 use core::ops::Range;
 use memchr::memchr_iter;
 
 /// Bytes of one log: runs of good lines take up to twelve bytes, an element of an array three or four, what is
-/// refused some six.
+/// refused some six; a value that the sink wants, two or three.
 pub const LOG_BYTES: usize = 16 << 10;
 
 /// Logs of a shard, if it has that many connections.
@@ -30,37 +35,37 @@ pub const LOGS: usize = 128;
 /// New bytes of a body that are worth a look before it is whole; fewer cost less in one go with what follows.
 const PIECE_BYTES_MIN: usize = 4 << 10;
 
-/// Most bytes that one entry takes: two varints of up to 24 bits, one of 32, and a byte.
-const ENTRY_BYTES_MAX: usize = 4 + 4 + 5 + 1;
+/// Most bytes that one entry takes: two varints of up to 24 bits, and one of 32 and a byte, or four of 19 bits.
+const ENTRY_BYTES_MAX: usize = 4 + 4 + 4 * 3;
 
 /// A place in the pool.
 pub(super) type AheadId = u16;
 
 /// What a scanner found, events of one line each side by side taken together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+enum Told<'b> {
     /// Good ones; when there are several, each but the last is followed by one line feed.
-    Good { span: Range<usize>, events: u32, breaks: bool },
+    Good { span: Range<usize>, good: Good<'b> },
     /// One to refuse.
     Bad { span: Range<usize>, offset: usize, reason: Reason },
 }
 
 /// Puts good lines that follow each other together.
-pub(super) struct Runs<'b> {
+struct Runs<'b> {
     body: &'b [u8],
     span: Range<usize>,
     events: u32,
 }
 
 impl<'b> Runs<'b> {
-    pub fn new(body: &'b [u8]) -> Runs<'b> {
+    fn new(body: &'b [u8]) -> Runs<'b> {
         Runs { body, span: 0..0, events: 0 }
     }
 
     #[inline(always)]
-    pub fn push(&mut self, verdict: Verdict, mut each: impl FnMut(Told)) {
-        match verdict {
-            Verdict::Good { span, breaks: false } => {
+    fn push(&mut self, span: Range<usize>, judged: Judged<'b>, mut each: impl FnMut(Told<'b>)) {
+        match judged {
+            Ok(Good { breaks: false, picked: None, .. }) => {
                 let follows = self.events > 0
                     && span.start == self.span.end + 1
                     && self.body.get(self.span.end) == Some(&b'\n');
@@ -71,11 +76,11 @@ impl<'b> Runs<'b> {
                     (self.span, self.events) = (span, 1);
                 }
             }
-            Verdict::Good { span, breaks } => {
+            Ok(good) => {
                 self.flush(&mut each);
-                each(Told::Good { span, events: 1, breaks });
+                each(Told::Good { span, good });
             }
-            Verdict::Bad { span, offset, reason } => {
+            Err((offset, reason)) => {
                 self.flush(&mut each);
                 each(Told::Bad { span, offset, reason });
             }
@@ -84,16 +89,17 @@ impl<'b> Runs<'b> {
 
     /// Tells the run that is open.
     #[inline(always)]
-    pub fn flush(&mut self, mut each: impl FnMut(Told)) {
+    fn flush(&mut self, mut each: impl FnMut(Told<'b>)) {
         if self.events > 0 {
-            each(Told::Good { span: self.span.clone(), events: self.events, breaks: false });
+            let good = Good { events: self.events, breaks: false, picked: None };
+            each(Told::Good { span: self.span.clone(), good });
             self.events = 0;
         }
     }
 }
 
 /// The events of a run, one by one.
-pub(super) fn each_line(body: &[u8], span: Range<usize>, mut each: impl FnMut(Range<usize>)) {
+fn each_line(body: &[u8], span: Range<usize>, mut each: impl FnMut(Range<usize>)) {
     let mut start = span.start;
     for end in memchr_iter(b'\n', &body[span.clone()]) {
         each(start..span.start + end);
@@ -102,20 +108,39 @@ pub(super) fn each_line(body: &[u8], span: Range<usize>, mut each: impl FnMut(Ra
     each(start..span.end);
 }
 
-/// Tells of all events of `body`, with what is known of it.
+/// Judges all events of `body`, with what is known of it. `runs`: several good lines may be given at once.
 #[inline(always)]
-pub(super) fn judge(
+pub(super) fn judge<'b>(
     scanner: &mut impl Scanner,
     ahead: Option<&Ahead>,
-    body: &[u8],
-    format: Format,
-    mut each: impl FnMut(Told),
+    check: Option<&Check>,
+    (body, format): (&'b [u8], Format),
+    runs: bool,
+    mut each: impl FnMut(Range<usize>, Judged<'b>),
 ) {
-    if let Some(ahead) = ahead {
-        return ahead.tell(scanner, body, each);
+    let each = |told: Told<'b>| match told {
+        Told::Bad { span, offset, reason } => each(span, Err((offset, reason))),
+        Told::Good { span, good } if runs || good.events == 1 => each(span, Ok(good)),
+        Told::Good { span, good } => {
+            each_line(body, span, |span| each(span, Ok(Good { events: 1, ..good })));
+        }
+    };
+    match ahead {
+        Some(ahead) => ahead.tell(scanner, check, body, each),
+        None => judge_whole(scanner, check, body, format, each),
     }
+}
+
+#[inline(always)]
+fn judge_whole<'b>(
+    scanner: &mut impl Scanner,
+    check: Option<&Check>,
+    body: &'b [u8],
+    format: Format,
+    mut each: impl FnMut(Told<'b>),
+) {
     let mut runs = Runs::new(body);
-    scanner.scan(body, format, |verdict| runs.push(verdict, &mut each));
+    Look { check, body }.scan(scanner, format, |span, judged| runs.push(span, judged, &mut each));
     runs.flush(each);
 }
 
@@ -146,13 +171,21 @@ impl Ahead {
         !self.full && len >= self.progress.through() + PIECE_BYTES_MIN
     }
 
-    /// Judges what is new in `body`, which begins as it did the last time.
-    pub fn advance(&mut self, scanner: &mut impl Scanner, body: &[u8]) {
+    /// Bytes of the body that were looked at.
+    #[cfg(test)]
+    pub fn through(&self) -> usize {
+        self.progress.through()
+    }
+
+    /// Judges what is new in `body`, which begins as it did the last time and is held against the same `check`.
+    pub fn advance(&mut self, scanner: &mut impl Scanner, check: Option<&Check>, body: &[u8]) {
         let (before, len, end) = (self.progress, self.log.len(), self.end);
         let mut progress = self.progress;
         let mut runs = Runs::new(body);
-        scanner.advance(&mut progress, body, |verdict| runs.push(verdict, |told| self.note(told)));
-        runs.flush(|told| self.note(told));
+        Look { check, body }.advance(scanner, &mut progress, |span, judged| {
+            runs.push(span, judged, |told| self.note(body, told));
+        });
+        runs.flush(|told| self.note(body, told));
         self.progress = progress;
         if self.full {
             // As if this piece had not been looked at yet.
@@ -162,23 +195,33 @@ impl Ahead {
     }
 
     /// Tells what is known of `body`, then judges the rest of it. May be asked again.
-    pub fn tell(&self, scanner: &mut impl Scanner, body: &[u8], mut each: impl FnMut(Told)) {
-        let (mut log, mut at) = (&self.log[..], 0);
-        while let Some(told) = next(&mut log, &mut at) {
+    #[inline(always)]
+    fn tell<'b>(
+        &self,
+        scanner: &mut impl Scanner,
+        check: Option<&Check>,
+        body: &'b [u8],
+        mut each: impl FnMut(Told<'b>),
+    ) {
+        let look = Look { check, body };
+        let mut entries = Entries { log: &self.log, at: 0, look: &look };
+        while let Some(told) = entries.next() {
             each(told);
         }
         let (mut progress, mut runs) = (self.progress, Runs::new(body));
-        scanner.finish(&mut progress, body, |verdict| runs.push(verdict, &mut each));
+        look.finish(scanner, &mut progress, |span, judged| runs.push(span, judged, &mut each));
         runs.flush(each);
     }
 
-    fn note(&mut self, told: Told) {
+    fn note(&mut self, body: &[u8], told: Told<'_>) {
         if self.full || self.log.len() + ENTRY_BYTES_MAX > LOG_BYTES {
             self.full = true;
             return;
         }
         let (span, tag) = match &told {
-            Told::Good { span, events: 1, breaks } => (span, if *breaks { BROKEN } else { ONE }),
+            Told::Good { span, good: Good { events: 1, breaks, .. } } => {
+                (span, if *breaks { BROKEN } else { ONE })
+            }
             Told::Good { span, .. } => (span, RUN),
             Told::Bad { span, .. } => (span, BAD),
         };
@@ -186,8 +229,13 @@ impl Ahead {
         put(&mut self.log, span.len());
         self.end = span.end;
         match told {
-            Told::Good { events, .. } if tag == RUN => put(&mut self.log, events as usize),
-            Told::Good { .. } => {}
+            Told::Good { good, .. } if tag == RUN => put(&mut self.log, good.events as usize),
+            Told::Good { span, good } => {
+                if let Some(picked) = good.picked {
+                    put_value(&mut self.log, &body[span.clone()], picked.key);
+                    put_value(&mut self.log, &body[span], picked.time);
+                }
+            }
             Told::Bad { span, offset, reason } => {
                 put(&mut self.log, offset - span.start);
                 self.log.push(reason.number());
@@ -210,6 +258,19 @@ fn put(log: &mut Vec<u8>, mut number: usize) {
     log.push(number as u8);
 }
 
+/// A value within `event`: where it ends, 0 if there is none, and its length.
+fn put_value(log: &mut Vec<u8>, event: &[u8], value: Option<&[u8]>) {
+    let Some(value) = value else { return put(log, 0) };
+    let start = value.as_ptr() as usize - event.as_ptr() as usize;
+    put(log, start + value.len());
+    put(log, value.len());
+}
+
+fn get_value<'b>(log: &mut &[u8], event: &'b [u8]) -> Option<&'b [u8]> {
+    let end = get(log).filter(|end| *end > 0)?;
+    event.get(end.checked_sub(get(log)?)?..end)
+}
+
 fn get(log: &mut &[u8]) -> Option<usize> {
     let (mut number, mut shift) = (0, 0);
     loop {
@@ -223,20 +284,45 @@ fn get(log: &mut &[u8]) -> Option<usize> {
     }
 }
 
-/// The entry at the front of `log`; the one before ended at `at`.
-fn next(log: &mut &[u8], at: &mut usize) -> Option<Told> {
-    let head = get(log)?;
-    let start = *at + (head >> 2);
-    let span = start..start + get(log)?;
-    *at = span.end;
-    Some(match head & 3 {
-        BAD => {
-            let offset = start + get(log)?;
-            Told::Bad { span, offset, reason: Reason::ALL[get(log)?] }
-        }
-        RUN => Told::Good { span, events: get(log)? as u32, breaks: false },
-        tag => Told::Good { span, events: 1, breaks: tag == BROKEN },
-    })
+/// The entries of a log.
+struct Entries<'l, 'b> {
+    log: &'l [u8],
+    /// Where the one before ended.
+    at: usize,
+    look: &'l Look<'l, 'b>,
+}
+
+impl<'b> Entries<'_, 'b> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Told<'b>> {
+        let log = &mut self.log;
+        let head = get(log)?;
+        let start = self.at + (head >> 2);
+        let span = start..start + get(log)?;
+        self.at = span.end;
+        Some(match head & 3 {
+            BAD => {
+                let offset = start + get(log)?;
+                let (&number, rest) = log.split_first()?;
+                *log = rest;
+                let known = Reason::ALL.get(usize::from(number)).copied();
+                // What a schema words is looked up again.
+                let reason = known.unwrap_or_else(|| self.look.why(span.clone()));
+                Told::Bad { span, offset, reason }
+            }
+            RUN => {
+                let good = Good { events: get(log)? as u32, breaks: false, picked: None };
+                Told::Good { span, good }
+            }
+            tag => {
+                let picked = self.look.picks().then(|| {
+                    let event = &self.look.body[span.clone()];
+                    Picked { key: get_value(log, event), time: get_value(log, event) }
+                });
+                Told::Good { span, good: Good { events: 1, breaks: tag == BROKEN, picked } }
+            }
+        })
+    }
 }
 
 /// Bytes that the logs of a shard with so many connections take.
@@ -255,12 +341,9 @@ pub(super) fn pool(connections: usize) -> (Vec<Ahead>, Vec<AheadId>) {
 }
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
-    /// Judges what is new of a body that is not whole yet.
-    pub(super) fn look_ahead(&mut self, conn: &mut Conn<M>, of: ConnId, body: &[u8], format: Format) {
-        if !self.checks.is_empty() {
-            // What is looked up in an event is looked up when it is taken; logs hold verdicts alone.
-            return;
-        }
+    /// Judges what is new of a body that is not whole yet; `data` is what is here of its request.
+    pub(super) fn look_ahead(&mut self, conn: &mut Conn<M>, of: ConnId, data: &[u8], front: &Front) {
+        let (body, format) = (&data[front.start..], front.format);
         if conn.ahead.is_none() && body.len() >= PIECE_BYTES_MIN {
             conn.ahead = self.aheads_free.pop();
             if let Some(id) = conn.ahead {
@@ -271,7 +354,12 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
             && ahead.wants(body.len())
         {
             let before = ahead.progress.through();
-            ahead.advance(&mut self.scanner, body);
+            let name = || front.stream.clone().and_then(|name| StreamName::new(&data[name]));
+            let check = match self.checks.is_empty() {
+                true => None,
+                false => self.checks.of(&name().unwrap_or(StreamName::DEFAULT)),
+            };
+            ahead.advance(&mut self.scanner, check, body);
             self.done.judged(of, ahead.progress.through() - before);
         }
     }
@@ -283,122 +371,5 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::json::{FastScanner, Kernel, StrictScanner};
-    use alloc::{format, string::String, vec};
-    use fastrand::Rng;
-
-    fn told(mut scan: impl FnMut(&mut dyn FnMut(Told))) -> Vec<Told> {
-        let mut all = vec![];
-        scan(&mut |told| all.push(told));
-        all
-    }
-
-    /// Runs depend on where pieces ended; events do not.
-    fn events(body: &[u8], all: &[Told]) -> Vec<Told> {
-        let mut single = vec![];
-        for told in all {
-            match told {
-                Told::Good { span, events, breaks } => {
-                    let before = single.len();
-                    if *events == 1 {
-                        single.push(told.clone());
-                    } else {
-                        each_line(body, span.clone(), |span| {
-                            single.push(Told::Good { span, events: 1, breaks: *breaks });
-                        });
-                    }
-                    assert_eq!(single.len() - before, *events as usize);
-                }
-                bad => single.push(bad.clone()),
-            }
-        }
-        single
-    }
-
-    fn line(random: &mut Rng) -> String {
-        match random.u32(..12) {
-            0 => "{\"cut\":".into(),
-            1 => "{\"a\":\r1}".into(),
-            2 => String::new(),
-            3 => "[1,2]".into(),
-            _ => format!("{{\"n\":{},\"t\":\"{}\"}}", random.u32(..1 << 20), "x".repeat(random.usize(..400))),
-        }
-    }
-
-    #[test]
-    fn a_body_in_pieces_is_told_as_a_whole() {
-        let mut random = Rng::with_seed(0x5eed_0002);
-        let (mut fast, mut strict) = (FastScanner::new(Kernel::best()), StrictScanner::new());
-        let mut ahead = Ahead::new();
-        for round in 0..300 {
-            let lines: Vec<String> = (0..random.usize(..400)).map(|_| line(&mut random)).collect();
-            let (format, body) = match round % 3 {
-                0 => (Format::Lines, lines.join("\n")),
-                1 => (Format::Sniff, lines.join("\n")),
-                _ => (Format::Json, format!("[{}]", lines.join(","))),
-            };
-            let body = body.as_bytes();
-            ahead.begin(format);
-            let mut here = 0;
-            while here < body.len() {
-                if ahead.wants(here) {
-                    ahead.advance(&mut fast, &body[..here]);
-                }
-                here += 1 + random.usize(..20_000);
-            }
-            let mut runs = Runs::new(body);
-            let want = told(|each| {
-                strict.scan(body, format, |verdict| runs.push(verdict, &mut *each));
-                runs.flush(each);
-            });
-            let want = events(body, &want);
-            // Twice: the first time there was no room.
-            for _ in 0..2 {
-                let got = told(|each| ahead.tell(&mut fast, body, each));
-                assert_eq!(events(body, &got), want, "round {round}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_full_log_leaves_the_rest_for_the_end() {
-        let mut fast = FastScanner::new(Kernel::best());
-        let mut ahead = Ahead::new();
-        for (body, format) in [
-            (format!("[{}]", vec!["{}"; 200_000].join(",")), Format::Json),
-            (["{}", "{", "{\"a\":1}"].join("\n").repeat(60_000), Format::Lines),
-        ] {
-            let body = body.as_bytes();
-            ahead.begin(format);
-            for here in (0..body.len()).step_by(9_999) {
-                if ahead.wants(here) {
-                    ahead.advance(&mut fast, &body[..here]);
-                    assert!(ahead.log.len() <= LOG_BYTES && ahead.log.capacity() == LOG_BYTES);
-                }
-            }
-            assert!(ahead.full && ahead.progress.through() > 10_000 && ahead.progress.through() < body.len());
-            let got = told(|each| ahead.tell(&mut fast, body, each));
-            let mut count = 0;
-            fast.scan(body, format, |_| count += 1);
-            assert_eq!(events(body, &got).len(), count);
-        }
-    }
-
-    #[test]
-    fn entries_come_back_as_they_were() {
-        let all = [
-            Told::Good { span: 0..2, events: 1, breaks: false },
-            Told::Good { span: 3..9_000_000, events: 3_000_000, breaks: false },
-            Told::Bad { span: 9_000_000..9_000_000, offset: 9_000_000, reason: Reason::UNCLOSED_ARRAY },
-            Told::Bad { span: 9_000_001..9_300_000, offset: 9_262_145, reason: Reason::TOO_LARGE },
-            Told::Good { span: 9_400_000..9_400_010, events: 1, breaks: true },
-        ];
-        let mut ahead = Ahead::new();
-        all.iter().for_each(|told| ahead.note(told.clone()));
-        assert!(!ahead.full && ahead.log.len() <= all.len() * ENTRY_BYTES_MAX);
-        let (mut log, mut at) = (&ahead.log[..], 0);
-        assert_eq!(core::iter::from_fn(|| next(&mut log, &mut at)).collect::<Vec<_>>(), all);
-    }
-}
+#[path = "ahead_tests.rs"]
+mod tests;

@@ -249,8 +249,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     fn work_ahead(&mut self) {
         match &mut self.bays[self.open_bay].batch {
             Store::Lines(lines) => match self.sink.spill().filter(|_| self.open_bay >= 2) {
-                Some(spill) => spill.segments.work_ahead(lines),
-                None => self.sink.work_ahead(lines),
+                Some(spill) => spill.segments.ahead_of_seal(lines),
+                None => self.sink.ahead_of_seal(lines),
             },
             Store::Records(records) => {
                 if let Some(kafka) = self.sink.kafka_mut() {

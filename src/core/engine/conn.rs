@@ -138,6 +138,8 @@ pub struct Conn<M> {
     /// Bytes of the present body received.
     pub body_bytes: u64,
     pub active_ns: u64,
+    /// It counts as one that sends.
+    pub active: bool,
     pub send_since_ns: u64,
     /// Lines: those taken or refused so far, and whether the rest of an oversized one is being skipped.
     pub lines: u64,
@@ -180,6 +182,7 @@ impl<M: Memory> Conn<M> {
             serial: 0,
             body_bytes: 0,
             active_ns: 0,
+            active: false,
             send_since_ns: 0,
             lines: 0,
             skipping: false,

@@ -43,8 +43,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
                     }
                     Decoded::Incomplete(incomplete) => {
                         end = at + incomplete.keep;
-                        if let Some((body, format)) = incomplete.body {
-                            self.look_ahead(conn, id, &data[at + body..end], format);
+                        if let Some(front) = &incomplete.body {
+                            self.look_ahead(conn, id, &data[at..end], front);
                         }
                         self.note_incomplete(conn, id, &incomplete);
                         break;

@@ -47,7 +47,7 @@ use crate::batch::policy::Policy;
 use crate::batch::store::Layout;
 use crate::json::{Scanner, schema::Checks};
 use crate::memory::{Clock, Memory};
-use crate::metrics::{Metrics, cause::Spells};
+use crate::metrics::{BalanceFigures, Metrics, cause::Spells};
 use crate::reply::{Composer, ErrorRecord};
 use crate::sink::{FileKind, Mail, NotReady, Remote, Request, Sink, files::Files};
 use admit::NoRoom;
@@ -169,6 +169,8 @@ struct Hub<M, C, S, K> {
     now_ns: u64,
     wall_ms: u64,
     next_scan_ns: u64,
+    /// Connections that count as sending: see [`Engine::active`].
+    active: u32,
     /// Connections that had their share and have more.
     again: ConnQueue,
     /// Connections that found no room.
@@ -243,6 +245,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             now_ns,
             wall_ms,
             next_scan_ns: now_ns,
+            active: 0,
             again: ConnQueue::with_capacity(n),
             blocked: ConnQueue::with_capacity(n),
             freed: false,
@@ -266,13 +269,19 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// A connection was accepted. `None`: the table is full, close it.
     pub fn open(&mut self, protocol: Protocol) -> Option<ConnId> {
         let Some(id) = self.free.pop() else {
-            self.hub.metrics.counters.connections_refused += 1;
+            self.refuse();
             return None;
         };
         self.conns[id as usize].open(protocol, self.hub.now_ns);
+        self.hub.count_active(&mut self.conns[id as usize], true);
         self.hub.metrics.counters.connections_opened += 1;
         self.hub.metrics.gauges.connections += 1;
         Some(id)
+    }
+
+    /// A connection was closed for want of a slot, without having been opened.
+    pub fn refuse(&mut self) {
+        self.hub.metrics.counters.connections_refused += 1;
     }
 
     /// Bytes came. All of `data` is used or copied before this returns; its content may be changed.
@@ -335,6 +344,7 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
             bay.spans.retain(|span| span.conn != id);
         }
         conn.state = State::Free;
+        hub.count_active(conn, false);
         self.free.push(id);
         hub.metrics.counters.connections_closed += 1;
         hub.metrics.gauges.connections -= 1;
@@ -468,6 +478,11 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
     /// Where events go, to look at.
     pub fn sink(&self) -> &K {
         &self.hub.sink
+    }
+
+    /// What is known beyond the engine of connections that other shards got.
+    pub fn note_balance(&mut self, figures: &BalanceFigures) {
+        self.hub.metrics.balance = *figures;
     }
 
     /// The figures, with the gauges brought up to date.

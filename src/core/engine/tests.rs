@@ -119,3 +119,82 @@ fn a_body_below_the_floor_is_given_up() {
     }
     panic!("1,000 bytes a second are above 1 KiB a second");
 }
+
+#[test]
+fn connections_that_send_nothing_for_long_do_not_count() {
+    const S: u64 = 1_000_000_000;
+    let clock = HandClock::default();
+    let mut engine = engine(&clock, true);
+    assert_eq!((engine.active(), engine.room()), (0, 1));
+    let id = engine.open(Protocol::Lines).unwrap();
+    assert_eq!((engine.active(), engine.room()), (1, 0), "it has just come");
+    for (at_ns, active) in [(14 * S, 1), (16 * S, 0), (17 * S, 0)] {
+        clock.0.set(at_ns);
+        engine.tick();
+        assert_eq!(engine.active(), active, "at {at_ns}");
+    }
+    engine.receive(id, &mut b"{}\n".to_vec());
+    clock.0.set(18 * S);
+    engine.tick();
+    assert_eq!(engine.active(), 1, "it sent something");
+    engine.fail(id);
+    engine.released(id);
+    assert_eq!((engine.active(), engine.room()), (0, 1));
+    let id = engine.open(Protocol::Lines).unwrap();
+    clock.0.set(40 * S);
+    engine.tick();
+    engine.fail(id);
+    engine.released(id);
+    assert_eq!((engine.active(), engine.room()), (0, 1), "counted down once");
+    engine.drain();
+    assert_eq!(engine.room(), 0);
+    engine.refuse();
+    assert_eq!(engine.metrics().counters.connections_refused, 1);
+}
+
+#[test]
+fn a_schema_of_one_stream_leaves_no_body_to_its_end() {
+    use crate::json::schema::{Field, Schema, Types};
+    use crate::json::{FastScanner, Kernel};
+    use crate::segment::header::StreamName;
+    let scanner = FastScanner::new(Kernel::best());
+    if scanner.kernel() == Kernel::Scalar {
+        // It looks at nothing before all is here.
+        return;
+    }
+    let config = Config { connections_max: 1, ..config() };
+    let sink = SegmentSink::new(0, &Resume::START);
+    let mut engine = Engine::new(config, HandClock::default(), scanner, sink, |n| vec![0; n]);
+    engine.mail(Mail::Ready { kind: FileKind::Segment, file: 3, number: 1, id: 7, capacity: 4 << 20 });
+    let field = Field { required: true, types: Types::named("integer").unwrap(), ..Field::at("/n") };
+    let stream = StreamName::new(b"held");
+    engine.set_schemas(&[Schema { stream, additional: true, fields: vec![field] }]).unwrap();
+    let body = "{\"n\":1,\"t\":\"some text\"}\n{\"n\":\"1\"}\n{\"n\":}\n".repeat(400);
+    let id = engine.open(Protocol::Http).unwrap();
+    for (stream, accepted) in [("default", 800), ("held", 400)] {
+        let head = format!(
+            "POST /v1/events/{stream}?ack=accepted HTTP/1.1\r\nHost: t\r\nContent-Type: application/x-ndjson\r\n\
+            Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let (front, rest) = body.split_at(body.len() - 100);
+        engine.receive(id, &mut [head.as_bytes(), front.as_bytes()].concat());
+        let through = engine.hub.aheads[0].through();
+        assert!(through > front.len() - 512, "{stream}: {through} of {} judged before the end", front.len());
+        engine.receive(id, &mut rest.as_bytes().to_vec());
+        let said = String::from_utf8(
+            core::iter::from_fn(|| {
+                let (id, bytes) = engine.next_send().map(|(id, bytes)| (id, bytes.to_vec()))?;
+                engine.sent(id, bytes.len());
+                Some(bytes)
+            })
+            .flatten()
+            .collect(),
+        )
+        .unwrap();
+        assert!(
+            said.contains(&format!("\"accepted\":{accepted},\"rejected\":{}", 1200 - accepted)),
+            "{said}"
+        );
+    }
+}

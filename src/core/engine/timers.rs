@@ -1,6 +1,7 @@
 //! Deadlines of slow peers, of requests without room, of the drain: looked after four times a second.
 use super::conn::{Conn, Phase, State};
 use super::{ConnId, Engine, Hub};
+use crate::balance::ACTIVE_NS;
 use crate::json::Scanner;
 use crate::memory::{Clock, Memory};
 use crate::metrics::Timeout;
@@ -53,6 +54,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         [seal, scan, upstream, hub.spill_deadline_ns()].into_iter().flatten().min()
     }
 
+    /// Connections that sent something, were answered or came of late; found out four times a second.
+    pub fn active(&self) -> u32 {
+        self.hub.active
+    }
+
+    /// Slots that are free, none while it drains: whether [`Engine::open`] would have one.
+    pub fn room(&self) -> u32 {
+        if self.hub.draining { 0 } else { self.free.len() as u32 }
+    }
+
     fn scan_deadlines(&mut self) {
         let stale_ns = self.hub.config.shed_after_ns;
         if self.hub.stuck_since_ns.is_some_and(|since_ns| self.hub.now_ns.saturating_sub(since_ns) > stale_ns)
@@ -63,6 +74,8 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
         for at in 0..self.conns.len() {
             let (conn, hub) = (&mut self.conns[at], &mut self.hub);
             if !matches!(conn.state, State::Free | State::Closing) {
+                let silent_ns = hub.now_ns.saturating_sub(conn.active_ns);
+                hub.count_active(conn, silent_ns < ACTIVE_NS);
                 hub.check(conn, at as ConnId);
             }
         }
@@ -70,6 +83,13 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Engine<M, C, S, K> {
 }
 
 impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
+    /// Whether the connection counts as one that sends.
+    pub(super) fn count_active(&mut self, conn: &mut Conn<M>, is: bool) {
+        if core::mem::replace(&mut conn.active, is) != is {
+            self.active = if is { self.active + 1 } else { self.active - 1 };
+        }
+    }
+
     fn check(&mut self, conn: &mut Conn<M>, id: ConnId) {
         let since = |then_ns: u64| self.now_ns.saturating_sub(then_ns);
         let limits = self.config.timeouts;

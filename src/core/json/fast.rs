@@ -54,6 +54,28 @@ impl Scanner for FastScanner {
         self.scanner.finish(progress, body, |verdict| each(verdict.into()));
     }
 
+    #[inline]
+    fn advance_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        mut each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scanner.advance_fields(progress, body, fields, |verdict, found| each(verdict.into(), found));
+    }
+
+    #[inline]
+    fn finish_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        mut each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scanner.finish_fields(progress, body, fields, |verdict, found| each(verdict.into(), found));
+    }
+
     fn figures(&self) -> ScannerFigures {
         let (kernel, second_looks) = (Some(self.kernel().name()), self.scanner.second_looks());
         ScannerFigures { name: "fast", kernel, second_looks }

@@ -86,6 +86,29 @@ pub trait Scanner {
         self.scan(body, progress.format(), each);
     }
 
+    /// [`Scanner::advance`], and `each` is told what was found as by [`Scanner::scan_fields`]. To be gone on with, and
+    /// finished, with the same `fields`.
+    fn advance_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        let _ = (progress, body, fields, each);
+    }
+
+    /// [`Scanner::finish`], and `each` is told what was found.
+    fn finish_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        self.scan_fields(body, progress.format(), fields, each);
+    }
+
     /// Who it is, and how it fared.
     fn figures(&self) -> ScannerFigures;
 }
@@ -181,6 +204,32 @@ impl Scanner for AnyScanner {
             AnyScanner::Fast(scanner) => scanner.finish(progress, body, each),
             AnyScanner::Exact(scanner) => scanner.finish(progress, body, each),
             AnyScanner::Simd(scanner) => scanner.finish(progress, body, each),
+        }
+    }
+
+    fn advance_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        if let AnyScanner::Fast(scanner) = self {
+            scanner.advance_fields(progress, body, fields, each);
+        }
+    }
+
+    fn finish_fields(
+        &mut self,
+        progress: &mut Progress,
+        body: &[u8],
+        fields: &Fields,
+        each: impl FnMut(Verdict, &Found),
+    ) {
+        match self {
+            AnyScanner::Fast(scanner) => scanner.finish_fields(progress, body, fields, each),
+            AnyScanner::Exact(scanner) => scanner.finish_fields(progress, body, fields, each),
+            AnyScanner::Simd(scanner) => scanner.finish_fields(progress, body, fields, each),
         }
     }
 

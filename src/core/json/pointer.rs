@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 pub use ringmill_scan::Unescaped;
+use ringmill_scan::skim::{skip_blank, string_end};
 
 /// A parsed pointer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,25 +142,6 @@ fn is_name(raw: &[u8], name: &[u8]) -> bool {
     match memchr::memchr(b'\\', raw) {
         None => raw == name,
         Some(_) => Unescaped::of(raw).eq(name.iter().copied()),
-    }
-}
-
-pub(super) fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
-        at += 1;
-    }
-    at
-}
-
-/// Behind the closing quote of the string whose opening one is at `at`.
-pub(super) fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut at = at + 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
     }
 }
 

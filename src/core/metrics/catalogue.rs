@@ -13,7 +13,7 @@ pub struct Family {
     pub kind: String,
     /// Its labels in order, separated by commas; without those of a histogram's buckets.
     pub labels: String,
-    /// Which servers have it: `all`, or those with `kafka`, `http`, `spill`.
+    /// Which servers have it: `all`, or those with `kafka`, `http`, `spill`, or several `shards`.
     pub with: &'static str,
     /// What it counts.
     pub help: String,
@@ -22,7 +22,7 @@ pub struct Family {
 /// All of them, those that every server has first, each part in the order of the exposition.
 pub fn families() -> Vec<Family> {
     let mut found: Vec<Family> = Vec::new();
-    for with in ["all", "kafka", "http", "spill"] {
+    for with in ["all", "kafka", "http", "spill", "shards"] {
         for family in exposed(with) {
             if !found.iter().any(|known| known.name == family.name) {
                 found.push(family);
@@ -41,6 +41,10 @@ fn exposed(with: &'static str) -> Vec<Family> {
         "kafka" => metrics.kafka = Kafka::exemplary(),
         "http" => metrics.http.used = true,
         "spill" => metrics.spill.used = true,
+        "shards" => {
+            metrics.balance.used = true;
+            metrics.balance.hand_over(1);
+        }
         _ => {}
     }
     let process = Process { rss_bytes: Some(1), ..Process::default() };

@@ -57,7 +57,7 @@ counters! {
     bytes_stored: "bytes_stored", "Bytes of stored events, one line end each included.";
     bytes_written: "bytes_written", "Bytes written to the sink, headers and padding included.";
     lines_received: "lines_received", "Non-blank lines received on line listeners.";
-    connections_opened: "connections_opened", "Connections accepted.";
+    connections_opened: "connections_opened", "Connections opened here, whichever shard accepted them.";
     connections_closed: "connections_closed", "Connections closed, by whichever side.";
     connections_refused: "connections_refused", "Connections closed at once for want of a slot.";
     connections_reset: "connections_reset", "Connections that the peer broke off or that failed.";

@@ -89,6 +89,7 @@ fn render(out: &mut String, process: &Process<'_>, answers: &[Answer<'_>]) -> fm
     super::kafka::render(out, answers)?;
     super::http::render(out, answers)?;
     super::spill::render(out, answers)?;
+    super::balance::render(out, answers)?;
     stages(out, answers)
 }
 

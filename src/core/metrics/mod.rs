@@ -11,8 +11,10 @@
 //! - [`samples`]: a few refused events to look at;
 //! - [`kafka`], [`http`]: what a sink of that kind adds to that;
 //! - [`spill`]: what waits on disk for the sink;
+//! - [`balance`]: connections that other shards got;
 //! - [`scanner`]: who judges events;
 //! - [`exposition`]: all of it as Prometheus text.
+pub mod balance;
 #[cfg(any(test, feature = "testing"))]
 pub mod catalogue;
 pub mod cause;
@@ -26,6 +28,7 @@ pub mod slowest;
 pub mod spill;
 pub mod stages;
 
+pub use balance::BalanceFigures;
 pub use cause::{Cause, Stall};
 pub use counters::{Books, Counters, Requests, Timeout};
 pub use http::Http;
@@ -125,6 +128,8 @@ pub struct Metrics {
     pub http: Http,
     /// Of the spill, if there is one.
     pub spill: SpillFigures,
+    /// Of connections that other shards got, if there are others.
+    pub balance: BalanceFigures,
     /// Who judges events, and how often a closer look was needed.
     pub scanner: ScannerFigures,
 }
@@ -142,6 +147,7 @@ impl Metrics {
             kafka: Kafka::new(),
             http: Http::default(),
             spill: SpillFigures::default(),
+            balance: BalanceFigures::default(),
             scanner: ScannerFigures::default(),
         }
     }
@@ -156,6 +162,7 @@ impl Metrics {
         self.kafka.copy_from(&other.kafka);
         self.http = other.http;
         self.spill = other.spill;
+        self.balance = other.balance;
         self.scanner = other.scanner;
     }
 
@@ -168,6 +175,7 @@ impl Metrics {
         self.kafka.merge(&other.kafka);
         self.http.merge(&other.http);
         self.spill.merge(&other.spill);
+        self.balance.merge(&other.balance);
         self.scanner.merge(&other.scanner);
     }
 

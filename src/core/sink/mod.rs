@@ -222,7 +222,7 @@ pub trait Sink {
     }
     /// Does a part of what sealing `batch` takes, while its newest bytes are in the cache.
     #[inline]
-    fn work_ahead<M: Memory>(&self, batch: &mut Batch<M>) {
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
         let _ = batch;
     }
     /// Makes `batch` ready to be written.
@@ -386,9 +386,9 @@ impl Sink for AnySink {
         each!(self, sink => sink.remote_mut())
     }
     #[inline]
-    fn work_ahead<M: Memory>(&self, batch: &mut Batch<M>) {
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
         if let AnySink::Segments(sink) = self {
-            sink.work_ahead(batch);
+            sink.ahead_of_seal(batch);
         }
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {

@@ -57,7 +57,7 @@ impl Sink for SegmentSink {
     }
 
     #[inline]
-    fn work_ahead<M: Memory>(&self, batch: &mut Batch<M>) {
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
         batch.sum_ahead();
     }
 

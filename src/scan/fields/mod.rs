@@ -1,21 +1,19 @@
 //! Values that somebody wants of each event, named by JSON pointer, found while events are judged.
 //!
-//! Where a window vouches for an event, its tokens are known: the names at the event's own depth are bits in a
-//! mask (`mark`), so a wanted one is found without looking at the bytes between (`flat`), and what is nested
-//! is walked token by token. Other events (judged exactly, or cut by a window's end) are walked byte by byte. The
-//! walk is the same code for both (`walk`).
+//! Where windows vouch for an event, its tokens are known (`masks`), those of an event that a window's end cuts too.
+//! Other events (judged exactly, or longer than two windows) are gone through byte by byte. The walk from name to
+//! name is the same code for both (`walk`); it ends where nothing further can be found.
 //!
 //! Of a name that an object repeats, the first counts. Nothing is allocated; how much work an event can cause is
 //! bounded by its length and the wanted steps, of which there are [`STEPS_MAX`] at most.
+use crate::skim::string_end;
 use core::ops::Range;
 
-mod flat;
-mod mark;
+mod masks;
 mod unescape;
 mod walk;
 
-pub(crate) use flat::{Window, by_window};
-pub(crate) use mark::{Depth, mark, place};
+pub(crate) use masks::{Finder, Part, Seam, Window, find, leave, walk};
 pub use unescape::Unescaped;
 
 /// Most steps of all wanted paths together; steps that paths share count once.
@@ -42,7 +40,8 @@ pub struct Fields {
     len: usize,
     text: [u8; NAMES_BYTES_MAX],
     text_len: usize,
-    /// Which steps' names may begin with two bytes of that hash, the closing quote included.
+    /// Which steps' names may begin with two bytes of that hash, the closing quote included; but for names that
+    /// stand in no event without a backslash.
     by_start: [u64; 256],
     /// The first steps of all paths.
     top: u64,
@@ -54,11 +53,16 @@ pub struct Fields {
     sealed: u64,
     /// The event itself is such an object.
     top_sealed: bool,
+    /// Every name that is met has to be looked at.
+    thorough: bool,
 }
 
 /// One step of a path: a name, or a place in an array.
 #[derive(Clone, Copy)]
 struct Step {
+    /// The first eight bytes of the name and the quote behind it; `mask` is set where there are so many.
+    head: u64,
+    mask: u64,
     from: u16,
     to: u16,
     /// The same as the place in an array; [`NO_INDEX`] if it is none.
@@ -83,7 +87,7 @@ pub struct TooMany;
 impl Fields {
     /// Nothing is wanted yet.
     pub const fn new() -> Fields {
-        let step = Step { from: 0, to: 0, index: NO_INDEX, parent: NO_PARENT, children: 0 };
+        let step = Step { head: 0, mask: 0, from: 0, to: 0, index: NO_INDEX, parent: NO_PARENT, children: 0 };
         Fields {
             steps: [step; STEPS_MAX],
             len: 0,
@@ -95,6 +99,7 @@ impl Fields {
             declared: 0,
             sealed: 0,
             top_sealed: false,
+            thorough: false,
         }
     }
 
@@ -131,8 +136,9 @@ impl Fields {
             return Err(TooMany);
         }
         self.text[from..to].copy_from_slice(name);
-        self.steps[step] =
-            Step { from: from as u16, to: to as u16, index: index_of(name), parent, children: 0 };
+        let (head, mask) = head_of(name);
+        let index = index_of(name);
+        self.steps[step] = Step { head, mask, from: from as u16, to: to as u16, index, parent, children: 0 };
         (self.len, self.text_len) = (step + 1, to);
         let bit = 1 << step;
         match parent {
@@ -140,10 +146,10 @@ impl Fields {
             parent => self.steps[usize::from(parent)].children |= bit,
         }
         match name {
+            _ if name.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) => {}
             // What is behind the closing quote may be anything.
             [] => self.by_start.iter_mut().for_each(|steps| *steps |= bit),
-            [only] => self.by_start[start_hash(*only, b'"')] |= bit,
-            [first, second, ..] => self.by_start[start_hash(*first, *second)] |= bit,
+            _ => self.by_start[start_hash(head)] |= bit,
         }
         Ok(step)
     }
@@ -151,6 +157,7 @@ impl Fields {
     /// The path is part of a schema: its names are known where an object is [sealed](Fields::seal), and a
     /// repetition of one of them is [noted](Found::repeated).
     pub fn declare(&mut self, slot: Slot) {
+        self.thorough = true;
         let mut step = slot.0;
         while step != NO_PARENT {
             self.declared |= 1 << step;
@@ -161,6 +168,7 @@ impl Fields {
     /// The object there (`None`: the event itself) is to hold nothing but declared names; another is
     /// [noted](Found::stranger).
     pub fn seal(&mut self, slot: Option<Slot>) {
+        self.thorough = true;
         match slot {
             Some(slot) => self.sealed |= 1 << slot.0,
             None => self.top_sealed = true,
@@ -169,7 +177,6 @@ impl Fields {
 
     /// Finds what is wanted in `event`, the bytes of a good event. On other bytes it finds something or nothing.
     pub fn find(&self, event: &[u8], found: &mut Found) {
-        found.clear();
         walk::event(self, event, found);
     }
 
@@ -184,28 +191,19 @@ impl Fields {
         &self.text[usize::from(from)..usize::from(to)]
     }
 
-    /// Every name that is met has to be looked at.
+    /// The step among `among` whose name stands as it is in the string at `at`, between the quotes.
     #[inline(always)]
-    fn is_thorough(&self) -> bool {
-        self.declared != 0 || self.top_sealed
-    }
-
-    /// Nothing of the rest of the event can matter.
-    #[inline(always)]
-    fn has_all(&self, found: &Found) -> bool {
-        self.ends & !found.done == 0 && !self.is_thorough()
-    }
-
-    /// The step among `among` whose name is that of the string at `at`, which holds no backslash.
-    #[inline(always)]
-    fn step_of_plain(&self, among: u64, event: &[u8], at: usize) -> Option<usize> {
-        let name = event.get(at + 1..)?;
-        let [first, second, ..] = *name else { return None };
-        let mut maybe = among & self.by_start[start_hash(first, second)];
+    fn step_of_plain(&self, among: u64, text: &[u8], at: usize) -> Option<usize> {
+        if at.wrapping_add(9) > text.len() || at > text.len() {
+            return self.step_at_end(among, text, at);
+        }
+        // SAFETY: eight bytes from `at + 1` on are in the text.
+        let start = u64::from_le_bytes(unsafe { text.as_ptr().add(at + 1).cast::<[u8; 8]>().read() });
+        let mut maybe = among & self.by_start[start_hash(start)];
         while maybe != 0 {
             let step = maybe.trailing_zeros() as usize;
-            let wanted = self.name(step);
-            if name.get(wanted.len()) == Some(&b'"') && name.starts_with(wanted) {
+            let Step { head, mask, .. } = self.steps[step];
+            if (start ^ head) & mask == 0 && (mask != u64::MAX || self.goes_on(step, text, at)) {
                 return Some(step);
             }
             maybe &= maybe - 1;
@@ -213,15 +211,27 @@ impl Fields {
         None
     }
 
-    /// The step among `among` whose name is that of the string from `at` to `end`, quotes included.
-    #[inline(always)]
-    fn step_of(&self, among: u64, event: &[u8], at: usize, end: usize) -> Option<usize> {
-        let raw = event.get(at + 1..end.checked_sub(1)?)?;
-        match memchr::memchr(b'\\', raw) {
-            None => self.step_of_plain(among, event, at),
-            // Equal bytes are another name then.
-            Some(_) => bits(among).find(|step| Unescaped::of(raw).eq(self.name(*step).iter().copied())),
-        }
+    /// Whether a string that begins like the name of `step` is that name.
+    #[inline(never)]
+    fn goes_on(&self, step: usize, text: &[u8], at: usize) -> bool {
+        let name = self.name(step);
+        text.get(at + 1 + name.len()) == Some(&b'"') && text[at + 1..].starts_with(name)
+    }
+
+    /// The same of a string near the text's end.
+    #[cold]
+    fn step_at_end(&self, among: u64, text: &[u8], at: usize) -> Option<usize> {
+        let (first, second) = (*text.get(at + 1)?, *text.get(at + 2)?);
+        let maybe = among & self.by_start[start_hash(u64::from_le_bytes([first, second, 0, 0, 0, 0, 0, 0]))];
+        bits(maybe).find(|step| self.goes_on(*step, text, at))
+    }
+
+    /// The step among `among` whose name the string at `at` stands for, if that holds a backslash.
+    #[cold]
+    fn step_of_escaped(&self, among: u64, text: &[u8], at: usize) -> Option<usize> {
+        let raw = text.get(at + 1..string_end(text, at)? - 1)?;
+        memchr::memchr(b'\\', raw)?;
+        bits(among).find(|step| Unescaped::of(raw).eq(self.name(*step).iter().copied()))
     }
 
     /// What a name that belongs to `step`, or to none, means at `at`: the step, if it is met for the first time.
@@ -350,23 +360,23 @@ fn bits(mut set: u64) -> impl Iterator<Item = usize> {
 }
 
 #[inline(always)]
-fn start_hash(first: u8, second: u8) -> usize {
-    usize::from(first.wrapping_mul(5) ^ second)
+fn start_hash(start: u64) -> usize {
+    (u32::from(start as u16).wrapping_mul(0x9e37_79b1) >> 24) as usize
+}
+
+/// The first eight bytes of a name and the quote behind it, and which of them there are.
+fn head_of(name: &[u8]) -> (u64, u64) {
+    let mut head = [0; 8];
+    let all = name.iter().copied().chain([b'"']);
+    head.iter_mut().zip(all).for_each(|(to, byte)| *to = byte);
+    let bytes = (name.len() + 1).min(8);
+    (u64::from_le_bytes(head), u64::MAX >> (64 - 8 * bytes))
 }
 
 fn index_of(name: &[u8]) -> u32 {
     let plain = name == b"0" || !name.starts_with(b"0") && name.iter().all(u8::is_ascii_digit);
     let index = if plain { core::str::from_utf8(name).ok().and_then(|text| text.parse().ok()) } else { None };
     index.unwrap_or(NO_INDEX)
-}
-
-/// Behind JSON's white space.
-#[inline(always)]
-fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
-        at += 1;
-    }
-    at
 }
 
 /// Before JSON's white space.
@@ -376,16 +386,4 @@ fn trim_back(bytes: &[u8], mut at: usize) -> usize {
         at -= 1;
     }
     at
-}
-
-/// Behind the closing quote of the string whose opening one is at `at`.
-fn string_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut at = at + 1;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
 }

@@ -2,7 +2,7 @@
 use super::lanes::{ESCAPES, FIRST_HIGH, FIRST_LOW, SECOND_HIGH};
 use super::x86::prefix_xor_clmul;
 use super::{Isa, Kinds, Numerals, Tokens};
-use crate::window::{Carry, Classes, Column, Job, Scratch, fill};
+use crate::window::{Classes, Column};
 use core::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -124,6 +124,14 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn brackets(block: __m512i) -> (u64, u64) {
+        unsafe {
+            let either = _mm512_or_si512(block, splat(0x20));
+            (equals(either, b'{'), equals(either, b'}'))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn escapes(block: __m512i) -> (u64, u64) {
         unsafe {
             let by_table = _mm512_cmpeq_epi8_mask(block, _mm512_shuffle_epi8(table(&ESCAPES), block));
@@ -197,12 +205,8 @@ impl Isa for Avx512 {
     }
 }
 
-/// # Safety
-/// The processor has what [`super::Kernel::Avx512`] asks for; else see [`fill`].
-#[target_feature(
-    enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,vpclmulqdq,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
-)]
-pub(super) unsafe fn window(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
-    // SAFETY: the features are those of this function.
-    unsafe { fill::<Avx512>(job, carry, scratch) }
-}
+/// For processors that have what [`super::Kernel::Avx512`] asks for.
+pub(super) const CODE: super::Code = code!(
+    Avx512,
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,vpclmulqdq,avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq"
+);

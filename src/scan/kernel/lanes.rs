@@ -144,6 +144,16 @@ pub(crate) unsafe fn numerals<V: Lanes, const N: usize>(block: Block<V, N>) -> N
 }
 
 #[inline(always)]
+pub(crate) unsafe fn brackets<V: Lanes, const N: usize>(block: Block<V, N>) -> (u64, u64) {
+    // SAFETY: the caller's processor has these lanes.
+    unsafe {
+        let (bit5, open, close) = (V::splat(0x20), V::splat(b'{'), V::splat(b'}'));
+        let opens = gather(block, |lane| lane.or(bit5).eq(open).tops());
+        (opens, gather(block, |lane| lane.or(bit5).eq(close).tops()))
+    }
+}
+
+#[inline(always)]
 pub(crate) unsafe fn escapes<V: Lanes, const N: usize>(block: Block<V, N>) -> (u64, u64) {
     // SAFETY: the caller's processor has these lanes.
     unsafe {

@@ -2,8 +2,51 @@
 //!
 //! A kernel turns 64 bytes into bit masks, bit `i` for byte `i`. Everything between the masks is the same code
 //! for all of them ([`crate::window`], [`crate::checks`], [`crate::grammar`]), compiled once for each kernel.
+use crate::fields::Finder;
 use crate::window::{Carry, Classes, Job, Scratch};
 pub(crate) use words::Words;
+
+/// The code of a kernel: what is compiled for `$isa`, with the processor's `$features`.
+macro_rules! code {
+    ($isa:ty, $features:literal) => {{
+        use crate::fields::{self, Fields, Finder, Found, Part, Window};
+        use crate::window::{Carry, Job, Scratch};
+        use core::ops::Range;
+
+        // SAFETY (all of them): the features are those of the function, and its callers know that the processor has
+        // them; else see there.
+        #[target_feature(enable = $features)]
+        unsafe fn window(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
+            // SAFETY: see above.
+            unsafe { crate::window::fill::<$isa>(job, carry, scratch) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn find(fields: &Fields, window: &Window<'_>, span: Range<usize>, found: &mut Found) {
+            // SAFETY: see above.
+            unsafe { fields::find::<$isa>(fields, window, span, found) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn walk(
+            fields: &Fields,
+            window: &Window<'_>,
+            part: Part,
+            found: &mut Found,
+        ) -> Option<usize> {
+            // SAFETY: see above.
+            unsafe { fields::walk::<$isa>(fields, window, part, found) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn leave(window: &Window<'_>, at: usize) -> usize {
+            // SAFETY: see above.
+            unsafe { fields::leave::<$isa>(window, at) }
+        }
+
+        super::Code { window, finder: Finder { find, walk, leave } }
+    }};
+}
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -111,17 +154,24 @@ fn has_fast_bmi2() -> bool {
 /// Fills `Scratch` with what a window of a body holds.
 pub(crate) type WindowFn = unsafe fn(&Job, &mut Carry, &mut Scratch);
 
+/// The code of a kernel, for processors that have it.
+#[derive(Clone, Copy)]
+pub(crate) struct Code {
+    pub window: WindowFn,
+    pub finder: Finder,
+}
+
 /// The code of `kernel`; none for the scalar one, and for those that this machine's compiler did not build.
-pub(crate) fn window_fn(kernel: Kernel) -> Option<WindowFn> {
+pub(crate) fn code(kernel: Kernel) -> Option<Code> {
     match kernel {
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx512 => Some(avx512::window),
+        Kernel::Avx512 => Some(avx512::CODE),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx2 => Some(x86::window_avx2),
+        Kernel::Avx2 => Some(x86::AVX2),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Sse42 => Some(x86::window_sse42),
+        Kernel::Sse42 => Some(x86::SSE42),
         #[cfg(target_arch = "aarch64")]
-        Kernel::Neon => Some(neon::window),
+        Kernel::Neon => Some(neon::CODE),
         _ => None,
     }
 }
@@ -206,6 +256,8 @@ pub(crate) trait Isa {
     /// soon, so each is to be written at once.
     unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize);
     unsafe fn numerals(block: Self::Block) -> Numerals;
+    /// Which bytes are `{` or `[`, and which `}` or `]`.
+    unsafe fn brackets(block: Self::Block) -> (u64, u64);
     /// Which bytes may follow a backslash, `u` apart from the others: (others, `u`).
     unsafe fn escapes(block: Self::Block) -> (u64, u64);
     /// Whether the block at `at` is part of well-formed UTF-8. A character that begins in its last three bytes

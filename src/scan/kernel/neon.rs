@@ -1,7 +1,7 @@
 //! NEON. Compiled, and run under qemu-user only: never chosen by itself.
 use super::lanes::{self, Block, Lanes};
 use super::{Isa, Kinds, Numerals, Tokens};
-use crate::window::{Carry, Classes, Job, Scratch, fill};
+use crate::window::Classes;
 use core::arch::aarch64::*;
 
 // SAFETY (all of it): every aarch64 that Rust targets has NEON.
@@ -97,6 +97,11 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    unsafe fn brackets(block: Self::Block) -> (u64, u64) {
+        unsafe { lanes::brackets(block) }
+    }
+
+    #[inline(always)]
     unsafe fn escapes(block: Self::Block) -> (u64, u64) {
         unsafe { lanes::escapes(block) }
     }
@@ -143,9 +148,5 @@ impl Isa for Neon {
     }
 }
 
-/// # Safety
-/// See [`fill`].
-pub(super) unsafe fn window(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
-    // SAFETY: every aarch64 has NEON.
-    unsafe { fill::<Neon>(job, carry, scratch) }
-}
+/// For processors that have what [`super::Kernel::Neon`] asks for.
+pub(super) const CODE: super::Code = code!(Neon, "neon");

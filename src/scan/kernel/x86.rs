@@ -1,7 +1,7 @@
 //! AVX2 with BMI2, and SSE4.2 without.
 use super::lanes::{self, Block, Lanes, gather};
 use super::{Isa, Kinds, Numerals, Tokens};
-use crate::window::{Carry, Classes, Job, Scratch, fill};
+use crate::window::Classes;
 use core::arch::x86_64::*;
 
 macro_rules! lanes {
@@ -142,6 +142,11 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn brackets(block: Self::Block) -> (u64, u64) {
+        unsafe { lanes::brackets(block) }
+    }
+
+    #[inline(always)]
     unsafe fn escapes(block: Self::Block) -> (u64, u64) {
         unsafe { lanes::escapes(block) }
     }
@@ -208,13 +213,8 @@ pub(super) unsafe fn prefix_xor_clmul(bits: u64) -> u64 {
     }
 }
 
-/// # Safety
-/// The processor has what [`super::Kernel::Avx2`] asks for; else see [`fill`].
-#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq")]
-pub(super) unsafe fn window_avx2(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
-    // SAFETY: the features are those of this function.
-    unsafe { fill::<Avx2>(job, carry, scratch) }
-}
+/// For processors that have what [`super::Kernel::Avx2`] asks for.
+pub(super) const AVX2: super::Code = code!(Avx2, "avx2,bmi1,bmi2,popcnt,lzcnt,pclmulqdq");
 
 #[derive(Clone, Copy)]
 struct Sse42;
@@ -238,6 +238,11 @@ impl Isa for Sse42 {
     #[inline(always)]
     unsafe fn numerals(block: Self::Block) -> Numerals {
         unsafe { lanes::numerals(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn brackets(block: Self::Block) -> (u64, u64) {
+        unsafe { lanes::brackets(block) }
     }
 
     #[inline(always)]
@@ -287,10 +292,5 @@ impl Isa for Sse42 {
     }
 }
 
-/// # Safety
-/// The processor has what [`super::Kernel::Sse42`] asks for; else see [`fill`].
-#[target_feature(enable = "sse4.2,ssse3,popcnt")]
-pub(super) unsafe fn window_sse42(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
-    // SAFETY: the features are those of this function.
-    unsafe { fill::<Sse42>(job, carry, scratch) }
-}
+/// For processors that have what [`super::Kernel::Sse42`] asks for.
+pub(super) const SSE42: super::Code = code!(Sse42, "sse4.2,ssse3,popcnt");

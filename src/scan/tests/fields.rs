@@ -234,6 +234,29 @@ fn a_set_is_bounded_and_shares_its_steps() {
 }
 
 #[test]
+fn a_name_ends_where_its_string_does() {
+    let (fields, slots) = compile(&[&["a\":"], &["b\\"], &["seven78"], &["eight678"]]);
+    for (event, finds) in [
+        ("{\"a\":\"x\"}", [None; 4]),
+        ("{\"a\\\":\":1,\"b\\\\\":2}", [Some("1"), Some("2"), None, None]),
+        ("{\"b\\\"\":1,\"b\":\"\"}", [None; 4]),
+        ("{\"seven7\":1,\"seven789\":2,\"eight67\":3,\"eight6789\":4}", [None; 4]),
+        ("{\"seven78\":1,\"eight678\":2}", [None, None, Some("1"), Some("2")]),
+        ("{\"eight678\":[{}],\"seven78\" : {\"a\":[]} }", [None, None, Some("{\"a\":[]}"), Some("[{}]")]),
+    ] {
+        for scanner in &mut scanners() {
+            for body in [event.to_string(), format!("{event}\n{}", " ".repeat(100))] {
+                scanner.scan_fields(body.as_bytes(), Format::Lines, &fields, |_, found| {
+                    let got: Vec<_> =
+                        slots.iter().map(|slot| found.in_event(*slot, event.as_bytes())).collect();
+                    assert_eq!(got, finds.map(|find| find.map(str::as_bytes)), "{event}");
+                });
+            }
+        }
+    }
+}
+
+#[test]
 fn strangers_and_repetitions_are_noted_alike() {
     let mut scanners = scanners();
     let mut fields = Fields::new();

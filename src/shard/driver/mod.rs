@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::core::balance::COMING_MAX;
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
 use crate::core::memory::Clock;
 use crate::core::metrics::cause::Spell;
@@ -39,7 +40,7 @@ use peer::{PeerId, PeerSend};
 /// One shard's logic, as a driver moves it. Calls never block and never wait.
 ///
 /// A driver, each time it wakes, calls `tick`, then tells what happened (`open`, `receive`, `receive_end`, `fail`,
-/// `sent`, `io_done`, `mail`, `released`, and of peers), then calls `run`, then takes what is to be done
+/// `sent`, `io_done`, `mail`, `adopt`, `released`, and of peers), then calls `run`, then takes what is to be done
 /// (`next_action`, `next_io`, `next_request`, `next_send`, and for peers) until there is none. It may take what is to be done, and begin with
 /// `tick` again, before it has told everything.
 pub trait Logic {
@@ -50,6 +51,21 @@ pub trait Logic {
 
     /// A connection came. None when the slab is full: the driver closes it without a word.
     fn open(&mut self, protocol: Protocol) -> Option<ConnId>;
+    /// A connection was accepted, and another shard may be to have it: `None` when it was given away; else it comes
+    /// back, to be opened here.
+    fn pass_on(&mut self, protocol: Protocol, socket: OwnedFd) -> Option<OwnedFd> {
+        let _ = protocol;
+        Some(socket)
+    }
+    /// Another shard accepted it and gave it to this one: its number here, as if it had been opened. `None` when it is
+    /// not served here; then it is given back or closed.
+    fn adopt(&mut self, handed: Handed) -> Option<(ConnId, OwnedFd)> {
+        self.open(handed.protocol).map(|id| (id, handed.socket))
+    }
+    /// The same, but the driver has no descriptor for it: closed.
+    fn adopt_failed(&mut self, handed: Handed) {
+        drop(handed);
+    }
     /// Bytes came; all are consumed or copied on return. Never called for a paused connection.
     fn receive(&mut self, conn: ConnId, data: &mut [u8]);
     /// The peer sends no more.
@@ -87,6 +103,11 @@ pub trait Logic {
     /// The turn that ends here was long, or its thread was held up. Told before the next `tick`.
     fn note_spell(&mut self, spell: Spell) {
         let _ = spell;
+    }
+    /// By `at_ns` of the same clock the thread had worked for `ran_ns` in all. Told every 10 ms or so of those in
+    /// which the loop turns; not where the system does not tell.
+    fn note_ran(&mut self, at_ns: u64, ran_ns: u64) {
+        let _ = (at_ns, ran_ns);
     }
     /// A connection whose address is wanted. To be asked before anything of it is closed.
     fn next_unnamed(&mut self) -> Option<ConnId> {
@@ -257,6 +278,17 @@ impl<L: Logic> fmt::Debug for Message<L> {
     }
 }
 
+/// A connection that one shard accepted and another is to serve.
+#[derive(Debug)]
+pub struct Handed {
+    /// Nothing was read from it.
+    pub socket: OwnedFd,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Who gave it and would have it back; `None`: it was given back before.
+    pub from: Option<u32>,
+}
+
 /// The shard is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
@@ -272,12 +304,13 @@ impl std::error::Error for Gone {}
 /// A way to a shard from any thread. Clone it freely.
 pub struct Sender<L: Logic> {
     queue: mpsc::Sender<Message<L>>,
+    handed: mpsc::SyncSender<Handed>,
     bell: Arc<Bell>,
 }
 
 impl<L: Logic> Clone for Sender<L> {
     fn clone(&self) -> Self {
-        Sender { queue: self.queue.clone(), bell: self.bell.clone() }
+        Sender { queue: self.queue.clone(), handed: self.handed.clone(), bell: self.bell.clone() }
     }
 }
 
@@ -288,6 +321,24 @@ impl<L: Logic> Sender<L> {
     /// When the shard has ended.
     pub fn send(&self, message: Message<L>) -> Result<(), Gone> {
         self.queue.send(message).map_err(|_| Gone)?;
+        self.ring()
+    }
+
+    /// Leaves a connection and wakes the shard. Neither blocks nor allocates.
+    ///
+    /// # Errors
+    /// The connection, when the shard has ended or [`COMING_MAX`] wait for it already.
+    pub fn hand_over(&self, handed: Handed) -> Result<(), Handed> {
+        use mpsc::TrySendError::{Disconnected, Full};
+        self.handed.try_send(handed).map_err(|error| match error {
+            Full(handed) | Disconnected(handed) => handed,
+        })?;
+        // A shard that ends at this moment drops what was left for it, which closes the connection.
+        let _ = self.ring();
+        Ok(())
+    }
+
+    fn ring(&self) -> Result<(), Gone> {
         // Whoever rings the bell writes the byte; the others ride along until the shard has reset it.
         if !self.bell.rung.swap(true, Ordering::AcqRel) {
             (&self.bell.writer).write_all(&[1]).map_err(|_| Gone)?;
@@ -304,6 +355,7 @@ struct Bell {
 /// The shard's end: a queue, and a socket that becomes readable when the queue is no longer empty.
 pub struct Mailbox<L: Logic> {
     queue: mpsc::Receiver<Message<L>>,
+    handed: mpsc::Receiver<Handed>,
     bell: Arc<Bell>,
     reader: UnixStream,
 }
@@ -317,7 +369,10 @@ pub fn mailbox<L: Logic>() -> io::Result<(Sender<L>, Mailbox<L>)> {
     reader.set_nonblocking(true)?;
     let bell = Arc::new(Bell { rung: AtomicBool::new(false), writer });
     let (send, queue) = mpsc::channel();
-    Ok((Sender { queue: send, bell: bell.clone() }, Mailbox { queue, bell, reader }))
+    // Its slots are made here, once.
+    let (hand_over, handed) = mpsc::sync_channel(COMING_MAX as usize);
+    let sender = Sender { queue: send, handed: hand_over, bell: bell.clone() };
+    Ok((sender, Mailbox { queue, handed, bell, reader }))
 }
 
 impl<L: Logic> Mailbox<L> {
@@ -345,6 +400,11 @@ impl<L: Logic> Mailbox<L> {
     /// The next message, if there is one.
     pub fn take(&self) -> Option<Message<L>> {
         self.queue.try_recv().ok()
+    }
+
+    /// The next connection that another shard left here. To be looked for whenever messages are.
+    pub fn take_handed(&self) -> Option<Handed> {
+        self.handed.try_recv().ok()
     }
 }
 
@@ -379,6 +439,8 @@ impl Drop for Working {
     }
 }
 
+#[cfg(test)]
+mod hand_over_tests;
 #[cfg(test)]
 mod peer_tests;
 #[cfg(test)]

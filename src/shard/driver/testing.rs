@@ -1,13 +1,37 @@
 //! A logic small enough to see through: it echoes, and says on request what a driver must carry out.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
 
-use super::Logic;
+use super::{Handed, Logic, Sender};
 use crate::core::engine::{Action, ConnId, Io, IoStep, Protocol};
 use crate::core::memory::{Clock, Memory};
 use crate::core::metrics::cause::Spell;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::mapping::{Mapping, Residence};
+
+/// What the call comes to once it is not interrupted any more. A thread that has tried out a ring
+/// (`uring_support`) may be interrupted in any later wait, when the kernel takes that ring apart; `peek` and a plain
+/// `read` do not begin anew by themselves.
+pub fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn what_was_interrupted_begins_anew() {
+    let mut calls = 0;
+    let mut call = || {
+        calls += 1;
+        if calls < 3 { Err(io::Error::from_raw_os_error(libc::EINTR)) } else { Ok(calls) }
+    };
+    assert_eq!(patiently(&mut call), 3);
+}
 
 /// Bytes that may wait for one connection before it is paused.
 const OWED_MAX: usize = 64 * 1024;
@@ -40,9 +64,15 @@ pub struct Echo {
     file: Option<i32>,
     page: Option<Mapping>,
     asked: bool,
-    draining: bool,
+    pub draining: bool,
     pub began_ns: u64,
     pub spells: Vec<Spell>,
+    /// When, and how long the thread had worked by then.
+    pub ran: Option<(u64, u64)>,
+    /// Who gets every connection that is accepted.
+    pub onward: Option<Sender<Echo>>,
+    pub passed: usize,
+    pub adopted: usize,
 }
 
 impl Echo {
@@ -82,6 +112,23 @@ impl Logic for Echo {
         self.conns[id] = Conn { open: true, ..Conn::default() };
         self.most = self.most.max(self.conns.iter().filter(|conn| conn.open).count());
         Some(id as ConnId)
+    }
+
+    fn pass_on(&mut self, protocol: Protocol, socket: OwnedFd) -> Option<OwnedFd> {
+        let Some(onward) = &self.onward else { return Some(socket) };
+        match onward.hand_over(Handed { socket, protocol, from: None }) {
+            Ok(()) => {
+                self.passed += 1;
+                None
+            }
+            Err(handed) => Some(handed.socket),
+        }
+    }
+
+    fn adopt(&mut self, handed: Handed) -> Option<(ConnId, OwnedFd)> {
+        let id = (!self.draining).then(|| self.open(handed.protocol)).flatten()?;
+        self.adopted += 1;
+        Some((id, handed.socket))
     }
 
     fn receive(&mut self, id: ConnId, data: &mut [u8]) {
@@ -193,6 +240,10 @@ impl Logic for Echo {
 
     fn now_ns(&self) -> u64 {
         self.began_ns
+    }
+
+    fn note_ran(&mut self, at_ns: u64, ran_ns: u64) {
+        self.ran = Some((at_ns, ran_ns));
     }
 
     fn note_spell(&mut self, spell: Spell) {

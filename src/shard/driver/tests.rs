@@ -9,23 +9,23 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::testing::Echo;
+use super::testing::{Echo, patiently};
 use super::*;
 
-const KINDS: [Kind; 2] = [Kind::Uring, Kind::Glommio];
+pub(super) const KINDS: [Kind; 2] = [Kind::Uring, Kind::Glommio];
 
-struct Shard {
-    address: SocketAddr,
-    path: std::path::PathBuf,
-    sender: Sender<Echo>,
+pub(super) struct Shard {
+    pub address: SocketAddr,
+    pub path: std::path::PathBuf,
+    pub sender: Sender<Echo>,
     requests: mpsc::Receiver<&'static str>,
     /// A task beside the driver has written a file and slept.
     beside: mpsc::Receiver<()>,
-    thread: JoinHandle<Echo>,
+    pub thread: JoinHandle<Echo>,
 }
 
 /// A shard with few buffers, two of them large ones, so that running out of them is part of every test that moves more.
-fn start(kind: Kind, connections: usize) -> Option<Shard> {
+pub(super) fn start(kind: Kind, connections: usize) -> Option<Shard> {
     if kind == Kind::Uring
         && let Err(why) = crate::sys::ring::uring_support()
     {
@@ -85,20 +85,20 @@ async fn work_beside(path: &std::path::Path) {
 }
 
 impl Shard {
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         stream
     }
 
-    fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Echo) -> T + Send + 'static) -> T {
+    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Echo) -> T + Send + 'static) -> T {
         let (answer, wait) = mpsc::channel();
         self.sender.send(Message::Ask(Box::new(move |echo| answer.send(question(echo)).unwrap()))).unwrap();
         wait.recv_timeout(Duration::from_secs(10)).unwrap()
     }
 
     /// The driver may still be letting go of what a client has already seen the end of.
-    fn wait_until_empty(&self) {
+    pub fn wait_until_empty(&self) {
         let until = Instant::now() + Duration::from_secs(5);
         while self.ask(|echo| echo.open_count()) > 0 {
             assert!(Instant::now() < until);
@@ -106,7 +106,7 @@ impl Shard {
         }
     }
 
-    fn drain(self) -> Echo {
+    pub fn drain(self) -> Echo {
         self.sender.send(Message::Drain).unwrap();
         std::fs::remove_file(&self.path).unwrap();
         let echo = self.thread.join().unwrap();
@@ -329,7 +329,7 @@ fn draining_with_idle_connections_ends() {
         let start = Instant::now();
         let address = shard.address;
         let drain = std::thread::spawn(move || shard.drain());
-        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        assert_eq!(patiently(|| stream.read(&mut [0])), 0);
         drop(stream);
         drain.join().unwrap();
         assert!(start.elapsed() < Duration::from_secs(5));

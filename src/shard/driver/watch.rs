@@ -16,6 +16,8 @@ pub(super) struct Watch {
     clock: MonotonicClock,
     pressure: Pressure,
     before: Reading,
+    /// Time run with nothing to do.
+    spun_ns: u64,
 }
 
 impl Watch {
@@ -23,7 +25,13 @@ impl Watch {
     pub fn new() -> Watch {
         let (clock, pressure) = (MonotonicClock, Pressure::of_this_thread());
         let before = pressure.read(clock.now_ns());
-        Watch { clock, pressure, before }
+        Watch { clock, pressure, before, spun_ns: 0 }
+    }
+
+    /// So much of what the thread ran it only looked for something to do.
+    #[inline]
+    pub fn spun(&mut self, ns: u64) {
+        self.spun_ns += ns;
     }
 
     /// Ends the turn that began with the last `tick`.
@@ -44,6 +52,9 @@ impl Watch {
         let from_ns = from_ns.max(self.before.at_ns.min(now_ns));
         if let Some(spell) = Spell::of_turn(&self.before, &after, from_ns) {
             logic.note_spell(spell);
+        }
+        if let Some(ran_ns) = after.ran_ns {
+            logic.note_ran(now_ns, ran_ns.saturating_sub(self.spun_ns));
         }
         self.before = after;
     }
@@ -74,6 +85,36 @@ mod tests {
             logic.spells.iter().all(|spell| spell.worked_ns == 0),
             "a short one is no work: {:?}",
             logic.spells
+        );
+    }
+
+    #[test]
+    fn looking_for_something_to_do_is_no_work() {
+        let mut watch = Watch::new();
+        let mut logic = Echo::new(1);
+        logic.tick();
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        watch.turn_ends(&mut logic);
+        if watch.before.ran_ns.is_none() {
+            eprintln!("not tested: the kernel does not count how long a thread ran");
+            return;
+        }
+        let (at_ns, ran_ns) = logic.ran.take().expect("it was time to look");
+        assert!(at_ns >= logic.began_ns + 15_000_000 && ran_ns > 0, "{at_ns} {ran_ns}");
+        watch.spun(ran_ns / 2);
+        logic.tick();
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        watch.turn_ends(&mut logic);
+        let (_, later_ns) = logic.ran.take().unwrap();
+        assert_eq!(Some(later_ns + ran_ns / 2), watch.before.ran_ns);
+        watch.spun(u64::MAX / 2);
+        logic.tick();
+        std::thread::sleep(std::time::Duration::from_millis(15));
+        watch.turn_ends(&mut logic);
+        assert_eq!(
+            logic.ran.take().map(|(_, ran_ns)| ran_ns),
+            Some(0),
+            "a clock that goes ahead does no harm"
         );
     }
 }

@@ -156,6 +156,12 @@ impl Check {
         &self.fields
     }
 
+    /// The sink wants something of each event.
+    #[inline]
+    pub fn picks(&self) -> bool {
+        self.key.is_some() || self.time.is_some()
+    }
+
     /// What the sink wants of an event.
     #[inline]
     pub fn picked<'e>(&self, event: &'e [u8], found: &Found) -> Picked<'e> {

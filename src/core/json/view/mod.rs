@@ -23,10 +23,11 @@
 //!
 //! Looking a value up costs a walk over the event up to it: for many values of each event read a struct, which is
 //! one walk.
-use super::pointer::{BadPointer, element, index, member, skip_blank, string_end, value_end};
+use super::pointer::{BadPointer, element, index, member, value_end};
 use super::{Format, Reason, Scanner, StrictScanner, Verdict};
 use core::fmt::{self, Write};
 use ringmill_scan::Unescaped;
+use ringmill_scan::skim::{skip_blank, string_end};
 
 mod de;
 mod error;

@@ -42,7 +42,7 @@ pub enum Decoded {
 }
 
 /// How to go on when the request is not all there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incomplete {
     /// Bytes of the buffer to keep: chunked bodies are compacted in place, which shortens what was fed.
     /// The caller truncates its buffer to this and appends what arrives next.
@@ -55,9 +55,20 @@ pub struct Incomplete {
     pub in_body: bool,
     /// The client waits for `100 Continue`. Reported once per request.
     pub send_continue: bool,
-    /// Where the body begins in the buffer, which holds it up to `keep`, and how it holds its events; `None`
-    /// without a body, or with one that nobody will look at.
-    pub body: Option<(usize, Format)>,
+    /// The body's front, which the buffer holds up to `keep`; `None` without a body, or with one that nobody will
+    /// look at.
+    pub body: Option<Front>,
+}
+
+/// What a head says of the body that has begun behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// Where it begins in the buffer.
+    pub start: usize,
+    /// From Content-Type.
+    pub format: Format,
+    /// As [`Ingest::stream`].
+    pub stream: Option<Range<usize>>,
 }
 
 /// A complete request.
@@ -248,7 +259,9 @@ impl Decoder {
             }
         };
         let body = match &head.action {
-            Action::Ingest(ingest) => Some((head.end, ingest.format)),
+            Action::Ingest(ingest) => {
+                Some(Front { start: head.end, format: ingest.format, stream: ingest.stream.clone() })
+            }
             _ => None,
         };
         Decoded::Incomplete(Incomplete { keep, wants, open_ended, in_body: true, send_continue, body })

@@ -542,7 +542,7 @@ fn continue_is_asked_for_once_and_only_while_the_body_is_awaited() {
         open_ended: false,
         in_body: true,
         send_continue: true,
-        body: Some((buf.len(), Format::Sniff)),
+        body: Some(Front { start: buf.len(), format: Format::Sniff, stream: None }),
     };
     assert_eq!(more, expected);
     assert!(!incomplete(&mut decoder, &mut buf).send_continue);
@@ -586,7 +586,7 @@ fn incomplete_says_what_to_keep_and_what_is_wanted() {
         open_ended: true,
         in_body: true,
         send_continue: false,
-        body: Some((head.len(), Format::Sniff)),
+        body: Some(Front { start: head.len(), format: Format::Sniff, stream: None }),
     };
     assert_eq!(more, Decoded::Incomplete(expected));
     assert_eq!(&buf[head.len()..keep], b"abcde");

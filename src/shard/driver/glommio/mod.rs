@@ -25,7 +25,7 @@ use glommio::io::{DmaFile, OpenOptions};
 use glommio::net::{TcpListener, TcpStream};
 
 use super::watch::Watch;
-use super::{ACCEPT_REST, Edges, Listener, Logic, Mailbox, Message};
+use super::{ACCEPT_REST, Edges, Handed, Listener, Logic, Mailbox, Message};
 use crate::core::engine::{Action, ConnId, IoStep, Protocol};
 use crate::core::memory::Clock;
 use crate::sys::adopt;
@@ -233,8 +233,13 @@ fn pump<L: Logic + 'static>(
     }
 }
 
-async fn read_mail<L: Logic>(shared: Rc<Shared<L>>, mailbox: Mailbox<L>, mut bell: TcpStream) {
-    while let Ok(1..) = bell.read(&mut [0; 64]).await {
+async fn read_mail<L: Logic + 'static>(shared: Rc<Shared<L>>, mailbox: Mailbox<L>, mut bell: TcpStream) {
+    loop {
+        match bell.read(&mut [0; 64]).await {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => return,
+        }
         mailbox.hush();
         while let Some(message) = mailbox.take() {
             shared.tell(|logic| match message {
@@ -246,7 +251,35 @@ async fn read_mail<L: Logic>(shared: Rc<Shared<L>>, mailbox: Mailbox<L>, mut bel
                 }
             });
         }
+        while let Some(handed) = mailbox.take_handed() {
+            take_over(&shared, handed);
+        }
     }
+}
+
+/// Serves what another shard accepted.
+fn take_over<L: Logic + 'static>(shared: &Rc<Shared<L>>, handed: Handed) {
+    let Ok(control) = handed.socket.try_clone() else {
+        shared.tell(|logic| logic.adopt_failed(handed));
+        return;
+    };
+    if let Some((id, socket)) = shared.tell(|logic| logic.adopt(handed)).flatten() {
+        begin(shared, id, adopt::stream(socket), control);
+    }
+}
+
+/// A connection that the logic took.
+fn begin<L: Logic + 'static>(shared: &Rc<Shared<L>>, id: ConnId, stream: TcpStream, control: OwnedFd) {
+    let conn = Rc::new(Conn {
+        control,
+        paused: Cell::new(false),
+        closing: Cell::new(false),
+        out: RefCell::default(),
+        read: Signal::default(),
+        write: Signal::default(),
+    });
+    shared.conns.borrow_mut()[id as usize] = Some(conn.clone());
+    glommio::spawn_local(serve(shared.clone(), conn, id, stream)).detach();
 }
 
 async fn accept<L: Logic + 'static>(shared: Rc<Shared<L>>, listener: TcpListener, protocol: Protocol) {
@@ -260,18 +293,15 @@ async fn accept<L: Logic + 'static>(shared: Rc<Shared<L>>, listener: TcpListener
         };
         match opened {
             Ok((stream, control)) => {
-                // A stream that the logic has no slot for is closed by being dropped.
-                let Some(id) = shared.tell(|logic| logic.open(protocol)).flatten() else { continue };
-                let conn = Rc::new(Conn {
-                    control,
-                    paused: Cell::new(false),
-                    closing: Cell::new(false),
-                    out: RefCell::default(),
-                    read: Signal::default(),
-                    write: Signal::default(),
+                // A stream that another shard is to have, or that there is no slot for, ends here: its descriptor is
+                // dropped. Whoever got the other one has the connection.
+                let opened = shared.tell(|logic| {
+                    let control = logic.pass_on(protocol, control)?;
+                    Some((logic.open(protocol)?, control))
                 });
-                shared.conns.borrow_mut()[id as usize] = Some(conn.clone());
-                glommio::spawn_local(serve(shared.clone(), conn, id, stream)).detach();
+                if let Some((id, control)) = opened.flatten() {
+                    begin(&shared, id, stream, control);
+                }
             }
             Err(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                 shared.tell(L::accept_failed);

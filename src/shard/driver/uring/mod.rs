@@ -15,12 +15,12 @@ mod peers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::watch::Watch;
 use super::{ACCEPT_REST, Edges, Hosted, Listener, Logic, Mailbox, Message};
-use crate::core::engine::{ConnId, IoStep};
+use crate::core::engine::{ConnId, IoStep, Protocol};
 use crate::core::memory::Clock;
 use crate::sys::clock::MonotonicClock;
 use crate::sys::ring::{COMPLETIONS, Completion, Kind, Ring, Wait};
@@ -127,7 +127,11 @@ pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
             }
             driver.ring.timer_until(turns.next_ns);
         }
+        let before_ns = driver.logic.now_ns();
         driver.look(if busy || bounds.poll { Wait::Look } else { Wait::Block })?;
+        if bounds.poll && !busy && driver.waiting.is_empty() {
+            driver.watch.spun(driver.logic.now_ns().saturating_sub(before_ns));
+        }
         driver.work_off()?;
         busy = driver.serve() || !driver.waiting.is_empty();
     }
@@ -274,6 +278,11 @@ impl<L: Logic> Driver<'_, L> {
                 }
             }
         }
+        while let Some(handed) = self.mailbox.take_handed() {
+            if let Some((id, socket)) = self.logic.adopt(handed) {
+                self.begin(id, socket);
+            }
+        }
     }
 
     fn open_doors(&mut self) {
@@ -285,6 +294,14 @@ impl<L: Logic> Driver<'_, L> {
         }
     }
 
+    /// A socket that the logic has no slot for is closed by being dropped.
+    fn take_in(&mut self, protocol: Protocol, socket: OwnedFd) {
+        let Some(socket) = self.logic.pass_on(protocol, socket) else { return };
+        if let Some(id) = self.logic.open(protocol) {
+            self.begin(id, socket);
+        }
+    }
+
     fn accepted(&mut self, completion: Completion) {
         let index = completion.key() as usize;
         let door = &mut self.doors[index];
@@ -292,9 +309,8 @@ impl<L: Logic> Driver<'_, L> {
         match completion.into_socket() {
             Ok(socket) => {
                 let protocol = door.listener.protocol;
-                // A socket that the logic has no slot for is closed by being dropped.
-                if let Some(id) = (!self.draining).then(|| self.logic.open(protocol)).flatten() {
-                    self.begin(id, socket);
+                if !self.draining {
+                    self.take_in(protocol, socket);
                 }
             }
             Err(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
