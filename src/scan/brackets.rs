@@ -161,3 +161,156 @@ pub(crate) fn careful(kinds: &Kinds, mut stack: u64, base: u64) -> (Walked, u64)
     wrong |= if odd { line } else { 0 };
     (Walked { stack, tops, ends, wrong: true }, wrong)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{string::String, vec, vec::Vec};
+
+    #[cfg(target_arch = "aarch64")]
+    type Plain = crate::kernel::ByBytes<core::arch::aarch64::uint8x16_t, 4>;
+    #[cfg(target_arch = "x86_64")]
+    type Plain = crate::kernel::ByBytes<core::arch::x86_64::__m128i, 4>;
+
+    /// Of brackets and line feeds.
+    fn kinds(text: &[u8]) -> Kinds {
+        let mask = |of: &[u8]| {
+            text.iter().enumerate().map(|(i, byte)| u64::from(of.contains(byte)) << i).sum::<u64>()
+        };
+        Kinds {
+            open: mask(b"[{"),
+            close: mask(b"]}"),
+            object: mask(b"{}"),
+            colon: 0,
+            comma: 0,
+            string: 0,
+            feed: mask(b"\n"),
+        }
+    }
+
+    fn walked(text: &[u8], stack: u64, base: u64) -> Walked {
+        let kinds = kinds(text);
+        // SAFETY: what `Plain` needs is there wherever tests run.
+        unsafe { walk::<Plain>(kinds.open, kinds.object, text.len() as u32, stack, base) }
+    }
+
+    /// What is to be found, bracket by bracket; none where they do not fit. The depth is followed without bounds.
+    fn by_hand(text: &[u8]) -> Option<(Vec<u8>, u64, u64)> {
+        let (mut open, mut tops, mut ends) = (Vec::new(), 0, 0);
+        for (i, byte) in text.iter().enumerate() {
+            match byte {
+                b'[' | b'{' => open.push(*byte),
+                _ if open.pop() != Some(byte - 2) => return None,
+                _ => ends |= u64::from(open.is_empty()) << i,
+            }
+            // Where nothing is open it is the bit above all.
+            tops |= (as_stack(&open) & 1) << i;
+        }
+        Some((open, tops, ends))
+    }
+
+    fn as_stack(open: &[u8]) -> u64 {
+        open.iter().fold(EMPTY, |stack, byte| stack << 1 | u64::from(*byte == b'{'))
+    }
+
+    fn check(text: &[u8]) {
+        let (found, expected) = (walked(text, EMPTY, EMPTY), by_hand(text));
+        assert_eq!(found.wrong, expected.is_none(), "{}", text.escape_ascii());
+        if let Some((open, tops, ends)) = expected {
+            let found = (found.stack, found.tops & !(u64::MAX << 1 << (text.len() - 1)), found.ends);
+            assert_eq!(found, (as_stack(&open), tops, ends), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn all_short_texts_of_brackets() {
+        for len in 1..=7u32 {
+            for number in 0..4usize.pow(len) {
+                let text: Vec<u8> = (0..len).map(|i| b"[{]}"[number >> (2 * i) & 3]).collect();
+                check(&text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stack_from_before_is_gone_on_with() {
+        // (open before, brackets, wrong)
+        let rows: [(&[u8], &[u8], bool); 8] = [
+            (b"{[", b"]}", false),
+            (b"{[", b"}", true),
+            (b"{", b"}}", true),
+            (b"{[{[{", b"}]}]}", false),
+            (b"[[[[[", b"]]]]]]", true),
+            (b"{", b"[[[[]]]]}{}", false),
+            (b"{{", b"}{}{}{}{}[", false),
+            (b"", b"]", true),
+        ];
+        for (before, text, wrong) in rows {
+            let whole = [before, text].concat();
+            let found = walked(text, as_stack(before), EMPTY);
+            assert_eq!(found.wrong, wrong, "{}", whole.escape_ascii());
+            if let Some((open, tops, ends)) = by_hand(&whole) {
+                let shift = before.len();
+                let through = u64::MAX >> (64 - text.len());
+                assert_eq!(found.stack, as_stack(&open));
+                assert_eq!((found.tops & through, found.ends), (tops >> shift, ends >> shift));
+            }
+        }
+        // In an array of events each ends one level up.
+        let found = walked(b"{}{[]}", EMPTY << 1, EMPTY << 1);
+        assert_eq!((found.wrong, found.ends), (false, 0b10_0010));
+    }
+
+    /// Up to 58 levels are followed; what is deeper than can be is never vouched for, wherever four brackets begin.
+    #[test]
+    fn depth_ends_at_the_stacks_end() {
+        for before in 0..4 {
+            for depth in 50..=64 {
+                for open in [b'[', b'{'] {
+                    let (before, all) = (vec![open; before], vec![open; depth]);
+                    let text = &all[before.len()..];
+                    let found = walked(text, as_stack(&before), EMPTY);
+                    assert!(!found.wrong || depth > 58, "{depth}");
+                    if !found.wrong {
+                        assert!(depth < 63, "{depth}");
+                        assert_eq!(found.stack, as_stack(&all));
+                    }
+                }
+            }
+        }
+        // All that can be open is open, and four more.
+        let full = as_stack(&[b'{'; 62]);
+        assert!(walked(b"{{{{", full, EMPTY).wrong && walked(b"}", full, EMPTY).wrong);
+    }
+
+    #[test]
+    fn one_by_one_accuses_the_lines_that_do_not_fit() {
+        // Which tokens are accused stands below each text.
+        let rows = [
+            ("{[]}\n{}\n", ""),
+            ("{[}\n{}\n[]\n", "^^^^"),
+            ("{}\n{\n{}\n", "   ^^"),
+            ("}\n{}\n", "^^"),
+            ("{}\n[{]\n", "   ^^^^"),
+            ("{[", ""),
+            ("{}}", "^^^"),
+        ];
+        for (text, accused) in rows {
+            let (_, wrong) = careful(&kinds(text.as_bytes()), EMPTY, EMPTY);
+            let found: String =
+                (0..text.len()).map(|i| if wrong >> i & 1 == 1 { '^' } else { ' ' }).collect();
+            assert_eq!(found.trim_end(), accused, "{text:?}");
+        }
+        // What is open at the end goes on, and a line feed closes all.
+        let stacks = [("{[", as_stack(b"{[")), ("{[\n{", as_stack(b"{")), ("{}\n", EMPTY)];
+        for (text, stack) in stacks {
+            let (walked, _) = careful(&kinds(text.as_bytes()), EMPTY, EMPTY);
+            assert!(walked.wrong && walked.stack == stack, "{text:?}");
+        }
+        for depth in [58, 59, 60] {
+            let text = vec![b'['; depth];
+            let (_, wrong) = careful(&kinds(&text), EMPTY, EMPTY);
+            assert_eq!(wrong != 0, depth > 58);
+        }
+    }
+}

@@ -24,8 +24,8 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut S
         scratch.prim_blocks[0] |= 1;
     }
     let mut next = 0;
-    for block in each_block(scratch.prim_blocks) {
-        let (begin, end) = (64 * (block + 1), 64 * (block + 2));
+    for block in each_block(&scratch.prim_blocks) {
+        let (begin, end) = (64 * (block + 1), (64 * (block + 2)).min(64 + job.left));
         if next < begin {
             // Back to where a number began that goes on here.
             next = next.max(begin - scratch.prims[block].leading_ones() as usize);
@@ -41,8 +41,8 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut S
                 let goes_on = (high >> shift & 1).wrapping_neg();
                 let tail = (!(prim & goes_on)).leading_zeros();
                 let whole = prim & u64::MAX.checked_shr(tail).unwrap_or(0);
-                let src = job.at(next as isize - 64, 64);
-                if tail == 64 || wrong_numbers::<I>(src, whole) != 0 {
+                let at = next as isize - 64;
+                if tail == 64 || wrong_numbers::<I>(job.load::<I>(at), job.body.offset(at), whole) != 0 {
                     // It lies in one of these two.
                     for odd in [word.wrapping_sub(1), word] {
                         if odd < blocks {
@@ -67,11 +67,11 @@ pub(crate) unsafe fn numbers<I: Isa>(job: &Job, open: &mut bool, scratch: &mut S
 /// out behind the last one, where only certain bytes may stand.
 ///
 /// # Safety
-/// 64 bytes are readable at `src`.
+/// The words of `block`, which stands at `src`, are readable there.
 #[inline(always)]
-unsafe fn wrong_numbers<I: Isa>(src: *const u8, mut prim: u64) -> u64 {
+unsafe fn wrong_numbers<I: Isa>(block: I::Block, src: *const u8, mut prim: u64) -> u64 {
     // SAFETY: passed on.
-    let masks = unsafe { I::numerals(I::load(src)) };
+    let masks = unsafe { I::numerals(block) };
     let mut starts = prim & !(prim << 1);
     let mut wrong = 0;
     let mut words = starts & !(masks.digit | masks.minus);
@@ -130,17 +130,16 @@ unsafe fn is_word(at: *const u8, len: u32) -> bool {
 /// As of [`crate::window::fill`].
 #[inline(always)]
 pub(crate) unsafe fn escapes<I: Isa>(job: &Job, low_half: &mut usize, scratch: &mut Scratch) {
-    for block in each_block(scratch.escape_blocks) {
+    for block in each_block(&scratch.escape_blocks) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let escaped = *scratch.escapes.get_unchecked(block);
-            let src = job.block(block);
-            let (simple, unicode) = I::escapes(I::load(src));
+            let (simple, unicode) = I::escapes(job.load::<I>(64 * block as isize));
             let mut sound = escaped & !(simple | unicode) == 0;
             let mut units = escaped & unicode;
             while units != 0 {
                 let place = 64 * block + units.trailing_zeros() as usize;
-                sound &= unit(src.add(place % 64), place, low_half);
+                sound &= unit(job.block(block).add(place % 64), place, low_half);
                 units &= units - 1;
             }
             if !sound {
@@ -212,7 +211,7 @@ const HEX: [u8; 256] = {
 /// As of [`crate::window::fill`].
 #[inline(always)]
 pub(crate) unsafe fn utf8<I: Isa>(job: &Job, scratch: &mut Scratch) {
-    for block in each_block(scratch.high_blocks) {
+    for block in each_block(&scratch.high_blocks) {
         // SAFETY: these blocks lie in the window, 64 bytes behind it are readable.
         unsafe {
             let src = job.block(block);

@@ -303,7 +303,7 @@ impl Fast<'_> {
             let event = &body[at..last + 1];
             let breaks = progress.open.breaks && memchr::memchr2(b'\n', b'\r', event).is_some();
             let from = progress.run.at - self.scratch.done;
-            let known = known(self.code, self.scratch, self.tail, frame.body, from);
+            let known = known(self.code, self.scratch, frame.body, from);
             match E::FIELDS && at < from {
                 false => frame.good(at..last + 1, breaks, Some(&known)),
                 true => frame.good(at..last + 1, breaks, self.seam.join(&known, frame.body, last).as_ref()),

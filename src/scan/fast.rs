@@ -101,7 +101,7 @@ impl Scanner {
 
 pub(crate) struct Fast<'s> {
     pub code: Code,
-    pub tail: &'s mut Tail,
+    tail: &'s mut Tail,
     pub scratch: &'s mut Scratch,
     pub seam: &'s mut Seam,
     pub second_looks: &'s mut u64,
@@ -175,15 +175,9 @@ impl Fast<'_> {
 
 /// What is known of the last window of `body`, which begins at `from`.
 #[inline(always)]
-pub(crate) fn known<'s>(
-    code: Code,
-    scratch: &'s Scratch,
-    tail: &'s Tail,
-    body: &'s [u8],
-    from: usize,
-) -> Window<'s> {
+pub(crate) fn known<'s>(code: Code, scratch: &'s Scratch, body: &'s [u8], from: usize) -> Window<'s> {
     let (starts, escapes) = (&scratch.starts[..scratch.blocks], &scratch.escapes[..scratch.blocks]);
-    Window { finder: code.finder, text: &body[from..], tail, starts, escapes, from }
+    Window { finder: code.finder, text: &body[from..], starts, escapes, from }
 }
 
 impl Way for Fast<'_> {
@@ -215,10 +209,12 @@ impl Way for Fast<'_> {
     }
 
     fn window<'w>(&'w mut self, body: &'w [u8], start: usize) -> Option<Window<'w>> {
-        self.one_window.then(|| known(self.code, self.scratch, self.tail, body, start))
+        self.one_window.then(|| known(self.code, self.scratch, body, start))
     }
 
     fn lines<E: Each>(&mut self, frame: &mut Frame<'_, E>, at: usize) {
+        // The last line ends with the body too: without its line feed there is one blank line less.
+        frame.body = frame.body.strip_suffix(b"\n").unwrap_or(frame.body);
         self.go_lines(frame, &mut Run::new(at, true, Grammar::LINE), &mut Open::at(at));
     }
 
@@ -241,7 +237,7 @@ impl Fast<'_> {
             let scratch = &mut *self.scratch;
             let clean = !scratch.is_odd();
             breaks |= scratch.breaks;
-            let known = known(self.code, scratch, self.tail, body, from);
+            let known = known(self.code, scratch, body, from);
             for &end in &scratch.ends[..scratch.ends_len] {
                 let end = from + usize::from(end);
                 if end > body.len() {

@@ -7,7 +7,7 @@
 //! A number or word is one token here, whatever its bytes; a string too, closing quote included.
 use crate::brackets::{careful, walk};
 use crate::kernel::{Isa, Kinds};
-use crate::window::{BLOCKS, Scratch};
+use crate::window::{BLOCKS, Column, Scratch};
 
 /// The open brackets, and what the token before was.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ struct Finder {
 
 impl Finder {
     #[inline(always)]
-    fn block_of(&mut self, token: usize, starts: &[u64; BLOCKS]) -> usize {
+    fn block_of(&mut self, token: usize, starts: &Column) -> usize {
         while self.block + 1 < BLOCKS {
             let through = self.before + starts[self.block].count_ones() as usize;
             if token < through {
@@ -78,13 +78,14 @@ impl Finder {
     }
 }
 
-/// Checks `count` tokens, and finds where the events of arrays end.
+/// Checks `count` tokens, of which the first 64 may be in `held`, and finds where the events of arrays end. `more`:
+/// other tokens follow in the next window.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; so many tokens were put.
 #[inline(always)]
 pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
-    count: usize,
+    (count, held, more): (usize, Option<I::Word>, bool),
     state: &mut Grammar,
     scratch: &mut Scratch,
 ) {
@@ -98,9 +99,14 @@ pub(crate) unsafe fn check<I: Isa, const LINES: bool>(
         let tokens = (count - first).min(64) as u32;
         // SAFETY: the word holds at least one token; the features of `I` are there.
         let (wrong, ended) = unsafe {
-            let kinds = I::take(&scratch.tokens, first / 64).first(tokens);
+            let word = match held {
+                Some(word) if first == 0 => word,
+                _ => I::word(&scratch.tokens, first / 64),
+            };
+            let kinds = I::kinds(word).first(tokens);
             let (odd, in_object, ended) = brackets::<I, LINES>(&kinds, state);
-            (odd | pairs::<LINES>(&kinds, in_object, ended, state, tokens), ended)
+            let more = more || first + 64 < count;
+            (odd | pairs::<LINES>(&kinds, (in_object, ended), state, tokens, more), ended)
         };
         if wrong != 0 {
             accuse(wrong, first, &mut culprits, scratch);
@@ -185,14 +191,15 @@ unsafe fn brackets<I: Isa, const LINES: bool>(kinds: &Kinds, state: &mut Grammar
     }
 }
 
-/// The tokens that must not stand behind the one before; `tokens` of them are valid.
+/// The tokens that must not stand behind the one before; `tokens` of them are valid. `more` follow: what these leave
+/// to them is kept.
 #[inline(always)]
 fn pairs<const LINES: bool>(
     kinds: &Kinds,
-    in_object: u64,
-    ended: u64,
+    (in_object, ended): (u64, u64),
     state: &mut Grammar,
     tokens: u32,
+    more: bool,
 ) -> u64 {
     let Kinds { open, close, object, colon, comma, string, feed } = *kinds;
     let (object_open, array_open) = (open & object, open & !object);
@@ -202,27 +209,36 @@ fn pairs<const LINES: bool>(
     let value = !(close | colon | comma | feed);
     let value_end = !(open | colon | comma | feed);
     let last = tokens - 1;
-    let behind = |mask: u64, carry: &mut u64| {
-        let shifted = mask << 1 | *carry;
-        *carry = mask >> last & 1;
-        shifted
-    };
-    let behind_object_open = behind(object_open, &mut state.object_open);
-    let behind_object_comma = behind(object_comma, &mut state.object_comma);
+    let behind_object_open = object_open << 1 | state.object_open;
+    let behind_object_comma = object_comma << 1 | state.object_comma;
     let key = string & (behind_object_open | behind_object_comma);
     // A colon behind each key, and nowhere else.
-    let mut wrong = colon ^ behind(key, &mut state.key);
+    let mut wrong = colon ^ (key << 1 | state.key);
     wrong |= behind_object_open & !(string | close);
     wrong |= behind_object_comma & !string;
-    wrong |= behind(array_open, &mut state.array_open) & !(value | close);
-    wrong |= behind(wants_value, &mut state.wants_value) & !value;
-    wrong |= behind(value_end, &mut state.value_end) & !(comma | close | feed | colon);
-    let behind_feed = behind(feed, &mut state.feed);
+    wrong |= (array_open << 1 | state.array_open) & !(value | close);
+    wrong |= (wants_value << 1 | state.wants_value) & !value;
+    wrong |= (value_end << 1 | state.value_end) & !(comma | close | feed | colon);
+    let behind_feed = feed << 1 | state.feed;
     wrong |= behind_feed & !(object_open | feed);
     if LINES {
         // A line feed behind each event, and else only behind another.
-        let behind_end = behind(ended, &mut state.ended);
+        let behind_end = ended << 1 | state.ended;
         wrong |= feed & !(behind_end | behind_feed) | behind_end & !feed;
+    }
+    if more {
+        let bit = |mask: u64| mask >> last & 1;
+        *state = Grammar {
+            object_open: bit(object_open),
+            array_open: bit(array_open),
+            object_comma: bit(object_comma),
+            wants_value: bit(wants_value),
+            value_end: bit(value_end),
+            ended: bit(ended),
+            feed: bit(feed),
+            key: bit(key),
+            ..*state
+        };
     }
     wrong & u64::MAX >> (63 - last)
 }

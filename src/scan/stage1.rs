@@ -1,19 +1,25 @@
 //! Stage 1: bytes to tokens, in three runs over the blocks of a window.
 //!
-//! First each block is *classified*: a mask a class of bytes, kept in a table. Then strings, numbers and tokens are
-//! found from the masks alone, those of several blocks in one register. Last, the bytes that begin tokens are put
+//! First each block is *classified*: which bytes are of which class, kept in a table. Then strings, numbers and tokens
+//! are found from masks alone, those of several blocks in one register. Last, the bytes that begin tokens are put
 //! side by side. In one run a block's masks would not fit into a processor's registers, and each would be worked on
 //! alone.
+//!
+//! A lone event has other troubles: each run waits for what the one before has just written. So the shortest windows
+//! are gone through block by block in registers, and the first 64 tokens of short ones stay in one.
 //!
 //! None of it has a branch that sound text ever takes: what a closer look may need is stored for every block, and
 //! which blocks need it is a bit in a set.
 use crate::kernel::{Isa, Words};
-use crate::window::{BLOCKS, Blocks, Column, Job, Scratch, Text};
+use crate::window::{
+    BLANK, BLOCKS, Blocks, CONTROL, Columns, DIGIT, FEED, HIGH, Job, PUNCT, QUOTE, SLASH, Scratch, Text, ZERO,
+};
 
-/// Windows of so few blocks are gone through block by block.
-const LONE_BLOCKS: usize = 3;
+/// Most blocks whose tokens are held in a register: the event that stands alone.
+const HELD_MAX: usize = 8;
 
-/// Finds the tokens of a window and what a closer look needs; returns how many tokens.
+/// Finds the tokens of a window and what a closer look needs; returns how many tokens, and the first of them where
+/// the kernel holds them.
 ///
 /// # Safety
 /// As of [`crate::window::fill`].
@@ -22,20 +28,31 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
     job: &Job,
     text: &mut Text,
     scratch: &mut Scratch,
-) -> usize {
-    scratch.prim_blocks = [0; BLOCKS / 64];
-    scratch.escape_blocks = [0; BLOCKS / 64];
-    scratch.high_blocks = [0; BLOCKS / 64];
-    scratch.feed_blocks = [0; BLOCKS / 64];
+) -> (usize, Option<I::Word>) {
+    for set in [
+        &mut scratch.prim_blocks,
+        &mut scratch.escape_blocks,
+        &mut scratch.high_blocks,
+        &mut scratch.feed_blocks,
+    ] {
+        *set = [0; BLOCKS / 64];
+    }
     scratch.blocks = job.blocks;
     // SAFETY: passed on.
     unsafe {
-        if job.blocks <= LONE_BLOCKS {
-            return one_by_one::<I, LINES>(job, text, scratch);
+        let mut held = I::no_tokens();
+        if job.blocks <= I::ALONE_MAX {
+            let tokens = one_by_one::<I, LINES>(job, text, &mut held, scratch);
+            return (tokens, I::HOLDS.then_some(held));
         }
         classify::<I>(job, scratch);
         mark::<I, LINES>(job, text, scratch);
-        put::<I>(job, scratch)
+        if I::HOLDS && job.blocks <= HELD_MAX {
+            let tokens = put::<I, true>(job, &mut held, scratch);
+            (tokens, Some(held))
+        } else {
+            (put::<I, false>(job, &mut held, scratch), None)
+        }
     }
 }
 
@@ -44,15 +61,21 @@ pub(crate) unsafe fn tokenize<I: Isa, const LINES: bool>(
 /// # Safety
 /// As of [`crate::window::fill`].
 #[inline(always)]
-unsafe fn one_by_one<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &mut Scratch) -> usize {
+unsafe fn one_by_one<I: Isa, const LINES: bool>(
+    job: &Job,
+    text: &mut Text,
+    held: &mut I::Word,
+    scratch: &mut Scratch,
+) -> usize {
     let (mut tokens, mut block, mut at, mut breaks) = (0, 0, *text, false);
     while block < scratch.blocks {
-        // SAFETY: the block lies in the window: so many are readable, and the one behind them is the last.
+        // SAFETY: the block lies in the window, and its place in the tables too.
         unsafe {
-            let bytes = if block < job.direct { I::load(job.body.add(64 * block)) } else { job.last::<I>() };
-            I::classify::<true>(bytes, &mut scratch.classes, block);
-            group::<u64, LINES>(block, 1, &mut at, &mut breaks, scratch);
-            put_block::<I>(block, bytes, &mut tokens, scratch);
+            let bytes = job.load::<I>(64 * block as isize);
+            let masks = I::masks(bytes);
+            let (starts, prims) = group::<I, u64, LINES>(&masks, (block, 1), &mut at, &mut breaks, scratch);
+            I::put::<true>((&mut scratch.tokens, held), tokens, bytes, starts, starts & prims);
+            tokens += starts.count_ones() as usize;
         }
         block += 1;
     }
@@ -65,14 +88,14 @@ unsafe fn one_by_one<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scra
 /// As of [`crate::window::fill`].
 #[inline(always)]
 unsafe fn classify<I: Isa>(job: &Job, scratch: &mut Scratch) {
-    let direct = job.direct.min(job.blocks);
-    for block in 0..direct {
-        // SAFETY: so many blocks of the body are readable, and the table has room for each.
-        unsafe { I::classify::<false>(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
+    let whole = job.whole().min(job.blocks);
+    for block in 0..whole {
+        // SAFETY: the body has all of the block, and the table has room for it.
+        unsafe { I::classify(I::load(job.body.add(64 * block)), &mut scratch.classes, block) };
     }
-    if direct < job.blocks {
-        // SAFETY: the block is the body's last, not whole, and has its place too.
-        unsafe { I::classify::<false>(job.last::<I>(), &mut scratch.classes, direct) };
+    if whole < job.blocks {
+        // SAFETY: the block is the body's last, and has its place too.
+        unsafe { I::classify(job.load::<I>(64 * whole as isize), &mut scratch.classes, whole) };
     }
 }
 
@@ -84,40 +107,42 @@ unsafe fn mark<I: Isa, const LINES: bool>(job: &Job, text: &mut Text, scratch: &
     while first < scratch.blocks {
         let blocks = (job.blocks - first).min(I::Words::LANES);
         // SAFETY: the blocks lie in the window, and so do their places in the tables.
-        unsafe { group::<I::Words, LINES>(first, blocks, &mut at, &mut breaks, scratch) };
+        unsafe {
+            let columns = I::columns(&scratch.classes, first);
+            group::<I, I::Words, LINES>(&columns, (first, blocks), &mut at, &mut breaks, scratch);
+        }
         first += I::Words::LANES;
     }
     scratch.breaks = breaks;
     *text = at;
 }
 
-/// As many blocks as fit into a register, from `first` on; only `blocks` of them are in the window.
+/// As many blocks as fit into a register, from `first` on; only `blocks` of them are in the window. Returns where
+/// tokens begin, and which bytes belong to numbers and words.
 ///
 /// # Safety
 /// As of [`crate::window::fill`]; `first` is a multiple of the register's lanes.
 #[inline(always)]
-unsafe fn group<W: Words, const LINES: bool>(
-    first: usize,
-    blocks: usize,
+unsafe fn group<I: Isa, W: Words, const LINES: bool>(
+    columns: &Columns<W>,
+    (first, blocks): (usize, usize),
     at: &mut Text,
     breaks: &mut bool,
     scratch: &mut Scratch,
-) {
+) -> (W, W) {
     let last = blocks - 1;
     // SAFETY: see above.
     unsafe {
         let valid = W::fill((1 << blocks) - 1);
-        let classes = &scratch.classes;
-        let column = |of: &Column| W::load(of.as_ptr().add(first)).and(valid);
-        let escaped = escaped(column(&classes.slash), last, &mut at.escape);
-        let quote = column(&classes.quote).without(escaped);
-        let inside = strings(quote, last, &mut at.inside);
-        let (control, feed) = (column(&classes.control), column(&classes.feed));
-        let punct = column(&classes.punct).without(control);
-        let prim = valid.without(inside.or(quote).or(punct).or(column(&classes.blank)));
-        let tops = prim.tops();
-        let behind_prim = prim.up().or(W::fill(tops << 1 | at.prim).top_as_low());
-        at.prim = tops >> last & 1;
+        let column = |class: usize| columns[class].and(valid);
+        let escaped = escaped(column(SLASH), last, &mut at.escape);
+        let quote = column(QUOTE).without(escaped);
+        let inside = strings::<I, W>(quote, last, &mut at.inside);
+        let (control, feed) = (column(CONTROL), column(FEED));
+        let punct = column(PUNCT).without(control);
+        let prim = valid.without(inside.or(quote).or(punct).or(column(BLANK)));
+        let behind_prim = prim.up_through(at.prim);
+        at.prim = prim.tops() >> last & 1;
         let prim_starts = prim.without(behind_prim);
         let mut starts = punct.without(inside).or(quote.and(inside)).or(prim_starts);
         let feed_outside = feed.without(inside);
@@ -132,20 +157,27 @@ unsafe fn group<W: Words, const LINES: bool>(
         }
         // Plain integers need no closer look: digits alone, and no zero with a digit behind it.
         let longer = prim.down().or(W::splat(1 << 63));
-        let zeros = prim_starts.and(column(&classes.zero)).and(longer);
-        note(&mut scratch.prim_blocks, first, prim.without(column(&classes.digit)).or(zeros));
+        let zeros = prim_starts.and(column(ZERO)).and(longer);
+        note(&mut scratch.prim_blocks, first, prim.without(column(DIGIT)).or(zeros));
         prim.store(scratch.prims.as_mut_ptr().add(first + 1));
         let escapes = escaped.and(inside);
         escapes.store(scratch.escapes.as_mut_ptr().add(first));
         note(&mut scratch.escape_blocks, first, escapes);
-        note(&mut scratch.high_blocks, first, column(&classes.high));
+        note(&mut scratch.high_blocks, first, column(HIGH));
         starts.store(scratch.starts.as_mut_ptr().add(first));
         let odd = control.and(inside);
         if odd.some() != 0 {
-            let mut words = [0; 8];
-            odd.store(words.as_mut_ptr());
-            broken_string::<LINES>(first, &words[..blocks], at, scratch);
+            let mut words = [[0; 8]; 2];
+            odd.store(words[0].as_mut_ptr());
+            feed.store(words[1].as_mut_ptr());
+            // A copy, for what has an address is not kept in registers.
+            let mut text = *at;
+            broken_strings::<LINES>((first, blocks), &words, &mut text, scratch);
+            *at = text;
+            let (starts, prims) = (scratch.starts.as_ptr(), scratch.prims.as_ptr());
+            return (W::load(starts.add(first)), W::load(prims.add(first + 1)));
         }
+        (starts, prim)
     }
 }
 
@@ -189,10 +221,10 @@ unsafe fn escaped<W: Words>(slash: W, last: usize, carry: &mut u64) -> W {
 /// # Safety
 /// As of [`Words`].
 #[inline(always)]
-unsafe fn strings<W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
+unsafe fn strings<I: Isa, W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
     // SAFETY: passed on.
     unsafe {
-        let alone = quote.prefix_xor();
+        let alone = quote.prefix_xor::<I>();
         // Blocks with an odd number of quotes turn over all that follow.
         let mut turns = alone.tops();
         turns ^= turns << 1;
@@ -204,19 +236,24 @@ unsafe fn strings<W: Words>(quote: W, last: usize, carry: &mut u64) -> W {
     }
 }
 
-/// Control characters stand inside strings, as `odd` says of each block from `first` on. Where lines are gone
-/// through and one of them is a line feed, the window ends behind it and the text starts anew: the line ends there,
-/// whatever the quotes say.
+/// Control characters stand inside strings, as the first mask says of each block from `first` on; the second has the
+/// line feeds. Where lines are gone through and one of them is a line feed, the window ends behind it and the text
+/// starts anew: the line ends there, whatever the quotes say.
 #[cold]
 #[inline(never)]
-fn broken_string<const LINES: bool>(first: usize, odd: &[u64], text: &mut Text, scratch: &mut Scratch) {
-    for (nth, &odd) in odd.iter().enumerate() {
+fn broken_strings<const LINES: bool>(
+    (first, blocks): (usize, usize),
+    [odd, feeds]: &[[u64; 8]; 2],
+    text: &mut Text,
+    scratch: &mut Scratch,
+) {
+    for (nth, (odd, feeds)) in odd.iter().zip(feeds).take(blocks).enumerate() {
         let block = first + nth;
-        if odd == 0 || block >= scratch.blocks {
+        if *odd == 0 || block >= scratch.blocks {
             continue;
         }
         scratch.suspect(block);
-        let feeds = scratch.classes.feed[block] & odd;
+        let feeds = feeds & odd;
         if LINES && feeds != 0 {
             let place = feeds.trailing_zeros();
             let keep = (1 << place) - 1;
@@ -236,29 +273,40 @@ fn broken_string<const LINES: bool>(first: usize, odd: &[u64], text: &mut Text, 
 /// # Safety
 /// As of [`crate::window::fill`]; the blocks are marked.
 #[inline(always)]
-unsafe fn put<I: Isa>(job: &Job, scratch: &mut Scratch) -> usize {
+unsafe fn put<I: Isa, const HOLD: bool>(job: &Job, held: &mut I::Word, scratch: &mut Scratch) -> usize {
     let mut tokens = 0;
-    let direct = job.direct.min(scratch.blocks);
-    for block in 0..direct {
-        // SAFETY: so many blocks of the body are readable.
-        unsafe { put_block::<I>(block, I::load(job.body.add(64 * block)), &mut tokens, scratch) };
+    let whole = job.whole().min(scratch.blocks);
+    for block in 0..whole {
+        // SAFETY: the body has all of the block.
+        unsafe {
+            let bytes = I::load(job.body.add(64 * block));
+            put_block::<I, HOLD>((block, bytes), &mut tokens, held, scratch);
+        }
     }
-    if direct < scratch.blocks {
-        // SAFETY: the block is the body's last, not whole.
-        unsafe { put_block::<I>(direct, job.last::<I>(), &mut tokens, scratch) };
+    if whole < scratch.blocks {
+        // SAFETY: the block is the body's last.
+        unsafe {
+            let bytes = job.load::<I>(64 * whole as isize);
+            put_block::<I, HOLD>((whole, bytes), &mut tokens, held, scratch);
+        }
     }
     tokens
 }
 
 /// # Safety
-/// As of [`Isa`]; `block` lies in the window.
+/// As of [`Isa`]; the block lies in the window.
 #[inline(always)]
-unsafe fn put_block<I: Isa>(block: usize, bytes: I::Block, tokens: &mut usize, scratch: &mut Scratch) {
+unsafe fn put_block<I: Isa, const HOLD: bool>(
+    (block, bytes): (usize, I::Block),
+    tokens: &mut usize,
+    held: &mut I::Word,
+    scratch: &mut Scratch,
+) {
     // SAFETY: see above.
     unsafe {
         let starts = *scratch.starts.get_unchecked(block);
         let prims = starts & *scratch.prims.get_unchecked(block + 1);
-        I::put(&mut scratch.tokens, *tokens, bytes, starts, prims);
+        I::put::<HOLD>((&mut scratch.tokens, held), *tokens, bytes, starts, prims);
         *tokens += starts.count_ones() as usize;
     }
 }

@@ -6,6 +6,8 @@ use crate::checks;
 use crate::grammar::{self, Grammar};
 use crate::kernel::{Isa, Tokens};
 use crate::stage1::tokenize;
+use core::cell::Cell;
+use core::ops::{Deref, DerefMut};
 
 /// Most blocks of a window. Windows of 8 KiB keep all of `Scratch` that is touched within the first-level
 /// cache.
@@ -27,29 +29,25 @@ impl Tail {
     pub const fn new() -> Tail {
         Tail([b' '; COPIED_BYTES + 64 + 2 * AHEAD_BYTES])
     }
-
-    /// The block in which the last body ended, if it was not whole, with blanks behind the body.
-    #[inline(always)]
-    pub fn last_block(&self) -> &[u8; 64] {
-        self.0[COPIED_BYTES..].first_chunk().expect("a block")
-    }
 }
 
 /// What is to be looked at.
 pub(crate) struct Job {
-    /// The window's bytes in the body, of which the first `direct` blocks are readable.
+    /// The window's bytes in the body.
     pub body: *const u8,
     /// Bytes of the body before the window.
     pub before: usize,
     /// Bytes of the body from the window's first on.
     pub left: usize,
-    /// Blocks readable at `body`.
-    pub direct: usize,
-    /// Blocks, at most [`BLOCKS`]; at most one more than are direct.
+    /// Blocks, at most [`BLOCKS`]; of the last one the body may have only a part, or nothing. Where the body does
+    /// not end in this window there is at least one block more of it.
     pub blocks: usize,
-    /// The same bytes in a copy with blanks behind: where block 0 would stand. Readable from the last direct
-    /// block on, and the 64 bytes before as far as the body has them; behind the last block [`AHEAD_BYTES`].
-    pub copy: *const u8,
+    /// The body's end in a copy with blanks behind: where block 0 would stand. Readable, when it is made, from the
+    /// last whole block on, and the 64 bytes before as far as the body has them; behind the last block
+    /// [`AHEAD_BYTES`].
+    copy: *mut u8,
+    /// Whether it is made.
+    copied: Cell<bool>,
     /// Line feeds are tokens, and end events; else closing brackets do, and line feeds are blank.
     pub lines: bool,
 }
@@ -65,35 +63,47 @@ impl Job {
             body: at,
             before: from,
             left,
-            direct: whole,
             blocks: whole + 1,
-            copy: core::ptr::null(),
+            copy: core::ptr::null_mut(),
+            copied: Cell::new(false),
             lines,
         };
         if job.blocks > BLOCKS || more {
             // At least one block more is left: the kernel may look ahead into it.
             job.blocks = (whole - 1).min(BLOCKS);
-            job.direct = job.blocks + 1;
         } else {
             job.copy = tail.0.as_mut_ptr().wrapping_add(COPIED_BYTES).wrapping_sub(64 * whole);
         }
         job
     }
 
-    /// Whether the body ends in this window.
+    /// Blocks of which the body has every byte.
     #[inline(always)]
-    fn is_last(&self) -> bool {
-        self.blocks > self.direct
+    pub fn whole(&self) -> usize {
+        self.left / 64
     }
 
-    /// Copies the end of the body, ended by a line feed: the last line ends there whether it has its end or not.
+    /// The end of the body, copied when it is first asked for and ended by a line feed: the last line ends there
+    /// whether it has its end or not.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and the body ends in this window.
+    #[inline(always)]
+    unsafe fn copy(&self) -> *const u8 {
+        if !self.copied.replace(true) {
+            // SAFETY: passed on.
+            unsafe { self.copy_tail() };
+        }
+        self.copy
+    }
+
     /// In pieces of 64 bytes that overlap, for lengths of all kinds are slow to copy.
     ///
     /// # Safety
-    /// The job is as its fields say, and the last.
-    #[inline(always)]
+    /// As of [`Job::copy`].
+    #[inline(never)]
     unsafe fn copy_tail(&self) {
-        let end = self.copy.wrapping_add(self.left).cast_mut();
+        let end = self.copy.wrapping_add(self.left);
         let bytes = (self.before + self.left).min(COPIED_BYTES);
         // SAFETY: the body has these bytes before its end, and `Job::new` made room for as many before `end`, and
         // for 128 behind the block that it is in.
@@ -113,29 +123,36 @@ impl Job {
         }
     }
 
-    /// The body's last block, which is not whole.
+    /// The 64 bytes of the window from `offset` on. Where the body ends before, a line feed and blanks follow.
     ///
     /// # Safety
-    /// The job is as its fields say, and the last; its tail is copied.
+    /// The job is as its fields say; the body has a byte at `offset`, or ends there.
     #[inline(always)]
-    pub unsafe fn last<I: Isa>(&self) -> I::Block {
-        let (at, whole) = (64 * self.direct, self.left / 64);
-        debug_assert_eq!(self.direct, whole);
-        // SAFETY: see above.
-        unsafe { I::load_part(self.body.add(at), self.left - at, self.copy.wrapping_add(at)) }
+    pub unsafe fn load<I: Isa>(&self, offset: isize) -> I::Block {
+        let at = self.body.wrapping_offset(offset);
+        let left = self.left as isize - offset;
+        // SAFETY: see above; the copy goes so far back.
+        unsafe {
+            if left >= 64 {
+                return I::load(at);
+            }
+            match I::load_part(at, left as usize, self.before + self.left) {
+                Some(block) => block,
+                None => I::load(self.copy().wrapping_offset(offset)),
+            }
+        }
     }
 
-    /// Where `len` bytes of the window can be read from `offset` on.
+    /// Where a block can be read, what the checks need behind it, and three bytes before it if the body has them.
+    ///
+    /// # Safety
+    /// The job is as its fields say, and `block` one of the window's.
     #[inline(always)]
-    pub fn at(&self, offset: isize, len: usize) -> *const u8 {
-        let from = if offset + len as isize <= 64 * self.direct as isize { self.body } else { self.copy };
-        from.wrapping_offset(offset)
-    }
-
-    /// Where a block and what the checks need behind it can be read.
-    #[inline(always)]
-    pub fn block(&self, block: usize) -> *const u8 {
-        self.at(64 * block as isize, 64 + AHEAD_BYTES)
+    pub unsafe fn block(&self, block: usize) -> *const u8 {
+        let body_has_it = 64 * block + 64 + AHEAD_BYTES <= self.left;
+        // SAFETY: see above; who has no such bytes has the last window.
+        let from = if body_has_it { self.body } else { unsafe { self.copy() } };
+        from.wrapping_add(64 * block)
     }
 }
 
@@ -162,29 +179,96 @@ pub(crate) struct Text {
 }
 
 /// A mask for each block.
-pub(crate) type Column = [u64; BLOCKS];
-
-/// What is where, a column for each class of bytes.
+///
+/// Somewhat longer than that: where a processor looks for what was just written it goes by the lower twelve bits
+/// of addresses, so the same block must not stand 4096 bytes apart in two columns (Zen 5: see its optimization
+/// guide on forwarding).
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(crate) struct Classes {
-    /// `"`
-    pub quote: Column,
-    /// `\`
-    pub slash: Column,
-    /// `{ } [ ] : ,`; in control characters anything.
-    pub punct: Column,
-    /// Space, tab, carriage return and line feed.
-    pub blank: Column,
-    /// Line feed.
-    pub feed: Column,
-    /// Below 0x20.
-    pub control: Column,
-    /// From 0x80 up.
-    pub high: Column,
-    /// `0` to `9`
-    pub digit: Column,
-    /// `0`
-    pub zero: Column,
+pub(crate) struct Column(pub [u64; BLOCKS + 8]);
+
+impl Column {
+    const EMPTY: Column = Column([0; BLOCKS + 8]);
+}
+
+impl Deref for Column {
+    type Target = [u64; BLOCKS + 8];
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Column {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+/// Classes of bytes: `"`.
+pub(crate) const QUOTE: usize = 0;
+/// `\`
+pub(crate) const SLASH: usize = 1;
+/// `{ } [ ] : ,`; in control characters anything.
+pub(crate) const PUNCT: usize = 2;
+/// Space, tab, carriage return and line feed.
+pub(crate) const BLANK: usize = 3;
+/// Line feed.
+pub(crate) const FEED: usize = 4;
+/// Below 0x20.
+pub(crate) const CONTROL: usize = 5;
+/// From 0x80 up.
+pub(crate) const HIGH: usize = 6;
+/// `0` to `9`
+pub(crate) const DIGIT: usize = 7;
+/// `0`
+pub(crate) const ZERO: usize = 8;
+pub(crate) const CLASSES: usize = 9;
+
+/// What is where in some blocks, by class.
+pub(crate) type Columns<W> = [W; CLASSES];
+
+/// Room for what is where in all blocks: columns, or what a kernel makes columns of.
+#[repr(C, align(64))]
+pub(crate) struct Classes(pub Columns<Column>);
+
+impl Classes {
+    /// As rows of eight masks, a row a block.
+    #[inline(always)]
+    pub fn rows(&mut self) -> *mut [u64; 8] {
+        const { assert!(size_of::<Classes>() >= 64 * BLOCKS) };
+        (&raw mut self.0).cast()
+    }
+
+    /// Those of the blocks from `first` on.
+    #[inline(always)]
+    pub fn rows_from(&self, first: usize) -> *const [u64; 8] {
+        (&raw const self.0).cast::<[u64; 8]>().wrapping_add(first)
+    }
+}
+
+/// A mask for each block and for the one before, which is number 0; the window's first one begins where a column
+/// does.
+#[repr(C, align(64))]
+pub(crate) struct Led {
+    lead: [u64; 7],
+    masks: [u64; BLOCKS + 1 + 8],
+}
+
+impl Deref for Led {
+    type Target = [u64; BLOCKS + 1 + 8];
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.masks
+    }
+}
+
+impl DerefMut for Led {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.masks
+    }
 }
 
 /// What a window held. Made once, reused for ever.
@@ -194,7 +278,7 @@ pub(crate) struct Scratch {
     /// Where tokens begin, block by block.
     pub starts: Column,
     /// Which bytes belong to numbers and words: of the block before the window, then block by block.
-    pub prims: [u64; BLOCKS + 2],
+    pub prims: Led,
     /// Blocks looked at.
     pub blocks: usize,
     /// Which bytes follow a backslash in a string, block by block.
@@ -225,37 +309,47 @@ pub(crate) type Blocks = [u64; BLOCKS / 64];
 
 /// The blocks of a set, in order.
 #[inline(always)]
-pub(crate) fn each_block(blocks: Blocks) -> impl Iterator<Item = usize> {
-    blocks.into_iter().enumerate().flat_map(|(group, mut bits)| {
-        core::iter::from_fn(move || {
-            let block = 64 * group + bits.trailing_zeros() as usize;
-            let some = bits != 0;
-            bits &= bits.wrapping_sub(1);
-            some.then_some(block)
-        })
-    })
+pub(crate) fn each_block([low, high]: &Blocks) -> EachBlock {
+    const { assert!(BLOCKS == 128) };
+    EachBlock { low: *low, high: *high }
+}
+
+/// See [`each_block`]. Two words that are never seen as one: a load of both waits until what was stored into one of
+/// them just now has reached the cache.
+pub(crate) struct EachBlock {
+    low: u64,
+    high: u64,
+}
+
+impl Iterator for EachBlock {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.low != 0 {
+            let block = self.low.trailing_zeros() as usize;
+            self.low &= self.low - 1;
+            return Some(block);
+        }
+        if self.high != 0 {
+            let block = 64 + self.high.trailing_zeros() as usize;
+            self.high &= self.high - 1;
+            return Some(block);
+        }
+        None
+    }
 }
 
 impl Scratch {
     pub const fn new() -> Scratch {
         Scratch {
             tokens: Tokens([[0; 4]; BLOCKS * 2 + 16]),
-            classes: Classes {
-                quote: [0; BLOCKS],
-                slash: [0; BLOCKS],
-                punct: [0; BLOCKS],
-                blank: [0; BLOCKS],
-                feed: [0; BLOCKS],
-                control: [0; BLOCKS],
-                high: [0; BLOCKS],
-                digit: [0; BLOCKS],
-                zero: [0; BLOCKS],
-            },
-            starts: [0; BLOCKS],
-            prims: [0; BLOCKS + 2],
+            classes: Classes([Column::EMPTY; CLASSES]),
+            starts: Column::EMPTY,
+            prims: Led { lead: [0; 7], masks: [0; BLOCKS + 1 + 8] },
             blocks: 0,
-            escapes: [0; BLOCKS],
-            feeds: [0; BLOCKS],
+            escapes: Column::EMPTY,
+            feeds: Column::EMPTY,
             prim_blocks: [0; BLOCKS / 64],
             escape_blocks: [0; BLOCKS / 64],
             high_blocks: [0; BLOCKS / 64],
@@ -325,9 +419,6 @@ pub(crate) unsafe fn fill<I: Isa>(job: &Job, carry: &mut Carry, scratch: &mut Sc
 unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch: &mut Scratch) {
     // SAFETY: passed on.
     unsafe {
-        if job.is_last() {
-            job.copy_tail();
-        }
         scratch.suspects = [0; BLOCKS / 64];
         scratch.done = job.blocks * 64;
         scratch.tokens.0[0] = [0; 4];
@@ -335,14 +426,15 @@ unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch:
             scratch.prims[0] = 0;
             carry.number_open = false;
         }
-        let tokens = tokenize::<I, LINES>(job, &mut carry.text, scratch);
+        let (tokens, held) = tokenize::<I, LINES>(job, &mut carry.text, scratch);
         if LINES {
             list_ends(scratch);
         }
         checks::numbers::<I>(job, &mut carry.number_open, scratch);
         checks::escapes::<I>(job, &mut carry.low_half, scratch);
         checks::utf8::<I>(job, scratch);
-        grammar::check::<I, LINES>(tokens, &mut carry.grammar, scratch);
+        let more = 64 * job.blocks <= job.left;
+        grammar::check::<I, LINES>((tokens, held, more), &mut carry.grammar, scratch);
         // Places that outlive the window count from the next one's start.
         carry.low_half = carry.low_half.wrapping_sub(scratch.done);
     }
@@ -351,7 +443,7 @@ unsafe fn look<I: Isa, const LINES: bool>(job: &Job, carry: &mut Carry, scratch:
 #[inline(always)]
 fn list_ends(scratch: &mut Scratch) {
     let mut len = 0;
-    for block in each_block(scratch.feed_blocks) {
+    for block in each_block(&scratch.feed_blocks) {
         let mut feed = scratch.feeds[block];
         while feed != 0 {
             scratch.ends[len] = (64 * block) as u16 + feed.trailing_zeros() as u16;

@@ -6,7 +6,7 @@
 use super::walk::{Cursor, Walk};
 use super::{Fields, Found, NO_PARENT, trim_back};
 use crate::kernel::Isa;
-use crate::window::{BLOCKS, Scratch, Tail};
+use crate::window::{BLOCKS, Scratch};
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -27,8 +27,6 @@ pub(crate) struct Window<'s> {
     pub finder: Finder,
     /// The body from there on.
     pub text: &'s [u8],
-    /// Stands for the block that the text ends in, if that is not whole.
-    pub tail: &'s Tail,
     /// Where tokens begin.
     pub starts: &'s [u64],
     /// Which bytes follow a backslash in a string; as many blocks.
@@ -146,11 +144,27 @@ impl<'s, I: Isa> Masks<'s, I> {
         }
     }
 
-    /// The bytes of the block.
+    /// The bytes of the block; behind the text there are none that are brackets.
+    ///
+    /// # Safety
+    /// The processor has the features of `I`; the block is one of the window's.
     #[inline(always)]
-    fn bytes(&self) -> &[u8; 64] {
-        let whole = self.window.text.get(64 * self.block..).and_then(<[u8]>::first_chunk);
-        whole.unwrap_or_else(|| self.window.tail.last_block())
+    unsafe fn bytes(&self) -> I::Block {
+        let text = &self.window.text[64 * self.block..];
+        // SAFETY: 64 bytes are readable, or what there is, with which the text ends.
+        unsafe {
+            if text.len() >= 64 {
+                return I::load(text.as_ptr());
+            }
+            match I::load_part(text.as_ptr(), text.len(), self.window.text.len()) {
+                Some(block) => block,
+                None => {
+                    let mut padded = [b' '; 64];
+                    padded[..text.len()].copy_from_slice(text);
+                    I::load(padded.as_ptr())
+                }
+            }
+        }
     }
 }
 
@@ -179,8 +193,8 @@ impl<I: Isa> Cursor for Masks<'_, I> {
     #[inline(always)]
     fn leave(&mut self, mut depth: usize) {
         while self.block < self.window.starts.len() {
-            // SAFETY: 64 bytes are readable; a cursor is made only where the features of `I` are.
-            let (open, close) = unsafe { I::brackets(I::load(self.bytes().as_ptr())) };
+            // SAFETY: a cursor is made only where the features of `I` are; the block is one of the window's.
+            let (open, close) = unsafe { I::brackets(self.bytes()) };
             let (mut open, mut close) = (open & self.rest, close & self.rest);
             while close != 0 {
                 let through = close ^ (close - 1);

@@ -1,6 +1,9 @@
 //! A block as several registers of bytes: what AVX2, SSE4.2 and NEON have in common.
-use super::Numerals;
-use crate::window::{Classes, Column};
+use super::{Isa, Kinds, Numerals, Tokens, Words};
+use crate::window::{
+    BLANK, CLASSES, CONTROL, Classes, Columns, DIGIT, FEED, HIGH, PUNCT, QUOTE, SLASH, ZERO,
+};
+use core::marker::PhantomData;
 
 /// A register of bytes.
 ///
@@ -9,7 +12,10 @@ use crate::window::{Classes, Column};
 #[allow(dead_code)]
 pub(crate) trait Lanes: Copy {
     const BYTES: usize;
+    /// What [`ByBytes`] takes for the masks of neighbouring blocks.
+    type Words: Words;
     unsafe fn load(at: *const u8) -> Self;
+    unsafe fn store(self, at: *mut u8);
     unsafe fn splat(byte: u8) -> Self;
     /// A table of 16 bytes, in each half of a wider register.
     unsafe fn table(of: &[u8; 16]) -> Self;
@@ -37,7 +43,13 @@ pub(crate) type Block<V, const N: usize> = [V; N];
 #[inline(always)]
 pub(crate) unsafe fn load<V: Lanes, const N: usize>(at: *const u8) -> Block<V, N> {
     // SAFETY: 64 bytes are readable at `at`, and N registers have 64.
-    unsafe { core::array::from_fn(|i| V::load(at.add(i * V::BYTES))) }
+    unsafe {
+        let mut block = [V::load(at); N];
+        for (i, lane) in block.iter_mut().enumerate().skip(1) {
+            *lane = V::load(at.add(i * V::BYTES));
+        }
+        block
+    }
 }
 
 /// The mask of a block from one of each register.
@@ -59,63 +71,118 @@ pub(crate) const PUNCTS: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x3a, 0x7b, 0
 /// What may follow a backslash, by low nibble: the byte itself; for `"` and `r`, which share one, see there.
 pub(crate) const ESCAPES: [u8; 16] = [1, 0, b'"', 0, b't', 0, b'f', 0, 1, 0, 1, 1, b'\\', 1, b'n', b'/'];
 
-/// [`super::Isa::classify`]
+/// What `by` makes of each register.
+#[inline(always)]
+fn turn<V: Lanes, const N: usize>(mut block: Block<V, N>, by: impl Fn(V) -> V) -> Block<V, N> {
+    for lane in &mut block {
+        *lane = by(*lane);
+    }
+    block
+}
+
+/// Where the masks of a block go, one for each class of bytes.
 ///
 /// # Safety
 /// As of [`super::Isa`].
-#[inline(always)]
-pub(crate) unsafe fn classify<V: Lanes, const N: usize, const SOON: bool>(
-    block: Block<V, N>,
-    classes: &mut Classes,
+trait Masks<V: Lanes, const N: usize> {
+    /// The top bits of `lanes` are the mask of `class`.
+    unsafe fn keep(&mut self, class: usize, lanes: Block<V, N>);
+}
+
+/// Register by register, as pieces of block `at` in a table: putting them together first would take a shift and an
+/// `or` each.
+struct Pieces<'c> {
+    classes: &'c mut Classes,
     at: usize,
-) {
-    // SAFETY: the caller's processor has these lanes; block `at` has its place in each column.
+}
+
+impl<V: Lanes, const N: usize> Masks<V, N> for Pieces<'_> {
+    #[inline(always)]
+    unsafe fn keep(&mut self, class: usize, lanes: Block<V, N>) {
+        // SAFETY: N registers have the 64 bytes of a block, which has its place in the table.
+        unsafe {
+            let out = self.classes.0.get_unchecked_mut(class).0.as_mut_ptr().add(self.at).cast::<u8>();
+            for (i, lane) in lanes.into_iter().enumerate() {
+                let bits = lane.tops();
+                if V::BYTES == 32 {
+                    out.cast::<u32>().add(i).write(bits as u32);
+                } else {
+                    out.cast::<u16>().add(i).write(bits as u16);
+                }
+            }
+        }
+    }
+}
+
+impl<V: Lanes, const N: usize> Masks<V, N> for Columns<u64> {
+    #[inline(always)]
+    unsafe fn keep(&mut self, class: usize, lanes: Block<V, N>) {
+        // SAFETY: passed on.
+        self[class] = gather(lanes, |lane| unsafe { lane.tops() });
+    }
+}
+
+/// # Safety
+/// As of [`super::Isa`].
+#[inline(always)]
+unsafe fn sort<V: Lanes, const N: usize>(block: Block<V, N>, masks: &mut impl Masks<V, N>) {
+    // SAFETY: the caller's processor has these lanes.
     unsafe {
         let (blanks, puncts) = (V::table(&BLANKS), V::table(&PUNCTS));
         let (bit5, below, nine, naught) = (V::splat(0x20), V::splat(0x1f), V::splat(9), V::splat(b'0'));
         let (quote, slash, feed) = (V::splat(b'"'), V::splat(b'\\'), V::splat(b'\n'));
-        keep::<_, _, SOON>(&mut classes.quote, at, block, |lane| lane.eq(quote));
-        keep::<_, _, SOON>(&mut classes.slash, at, block, |lane| lane.eq(slash));
-        keep::<_, _, SOON>(&mut classes.feed, at, block, |lane| lane.eq(feed));
-        keep::<_, _, SOON>(&mut classes.zero, at, block, |lane| lane.eq(naught));
-        keep::<_, _, SOON>(&mut classes.control, at, block, |lane| lane.min(below).eq(lane));
-        keep::<_, _, SOON>(&mut classes.high, at, block, |lane| lane);
-        keep::<_, _, SOON>(&mut classes.punct, at, block, |lane| puncts.look_up(lane).eq(lane.or(bit5)));
-        keep::<_, _, SOON>(&mut classes.blank, at, block, |lane| blanks.look_up(lane).eq(lane));
-        keep::<_, _, SOON>(&mut classes.digit, at, block, |lane| {
-            let value = lane.sub(naught);
-            value.min(nine).eq(value)
-        });
+        masks.keep(QUOTE, turn(block, |lane| lane.eq(quote)));
+        masks.keep(SLASH, turn(block, |lane| lane.eq(slash)));
+        masks.keep(FEED, turn(block, |lane| lane.eq(feed)));
+        masks.keep(ZERO, turn(block, |lane| lane.eq(naught)));
+        masks.keep(CONTROL, turn(block, |lane| lane.min(below).eq(lane)));
+        masks.keep(HIGH, block);
+        masks.keep(PUNCT, turn(block, |lane| puncts.look_up(lane).eq(lane.or(bit5))));
+        masks.keep(BLANK, turn(block, |lane| blanks.look_up(lane).eq(lane)));
+        let value = turn(block, |lane| lane.sub(naught));
+        masks.keep(DIGIT, turn(value, |lane| lane.min(nine).eq(lane)));
     }
 }
 
-/// Stores the top bits of what `class` makes of a block, register by register: putting them together first would
-/// take a shift and an `or` each.
+/// [`Isa::classify`]
 ///
 /// # Safety
-/// As of [`super::Isa`]; `at` lies within the column.
+/// As of [`super::Isa`].
 #[inline(always)]
-unsafe fn keep<V: Lanes, const N: usize, const SOON: bool>(
-    column: &mut Column,
-    at: usize,
+pub(crate) unsafe fn classify<V: Lanes, const N: usize>(
     block: Block<V, N>,
-    class: impl Fn(V) -> V,
+    classes: &mut Classes,
+    at: usize,
 ) {
-    // SAFETY: N registers have the 64 bytes of a block.
+    // SAFETY: passed on.
+    unsafe { sort(block, &mut Pieces { classes, at }) }
+}
+
+/// [`Isa::masks`]
+///
+/// # Safety
+/// As of [`super::Isa`].
+#[inline(always)]
+pub(crate) unsafe fn masks<V: Lanes, const N: usize>(block: Block<V, N>) -> Columns<u64> {
+    let mut masks = [0; CLASSES];
+    // SAFETY: passed on.
+    unsafe { sort(block, &mut masks) };
+    masks
+}
+
+/// [`Isa::columns`]
+///
+/// # Safety
+/// As of [`super::Isa`].
+#[inline(always)]
+pub(crate) unsafe fn columns<W: Words>(classes: &Classes, first: usize) -> Columns<W> {
+    // SAFETY: the blocks from `first` on lie in the table.
     unsafe {
-        if SOON {
-            *column.get_unchecked_mut(at) = gather(block, |lane| class(lane).tops());
-            return;
+        let mut columns = [W::splat(0); CLASSES];
+        for (column, class) in columns.iter_mut().zip(&classes.0) {
+            *column = W::load(class.0.as_ptr().add(first));
         }
-        let out = column.as_mut_ptr().add(at).cast::<u8>();
-        for (i, lane) in block.into_iter().enumerate() {
-            let bits = class(lane).tops();
-            if V::BYTES == 32 {
-                out.cast::<u32>().add(i).write(bits as u32);
-            } else {
-                out.cast::<u16>().add(i).write(bits as u16);
-            }
-        }
+        columns
     }
 }
 
@@ -256,53 +323,132 @@ pub(crate) unsafe fn utf8<V: Lanes, const N: usize>(at: *const u8) -> bool {
     }
 }
 
-/// [`super::Isa::put`] without a compressing instruction: a step for each token.
-///
-/// # Safety
-/// `tokens` has room for 64 bytes from `count` on.
-#[inline(always)]
-pub(crate) unsafe fn put_bytes(tokens: &mut super::Tokens, count: usize, block: &[u8; 64], mut starts: u64) {
-    // SAFETY: there are at most 64 starts, each below 64.
-    unsafe {
-        let mut out = tokens.0.as_mut_ptr().cast::<u8>().add(count);
-        while starts != 0 {
-            let i = starts.trailing_zeros();
-            *out = *block.get_unchecked(i as usize);
-            out = out.add(1);
-            starts &= starts - 1;
+/// A kernel of `N` registers a block that keeps tokens as bytes.
+pub(crate) struct ByBytes<V, const N: usize>(PhantomData<V>);
+
+// SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<V: Lanes, const N: usize> Isa for ByBytes<V, N> {
+    type Block = Block<V, N>;
+    type Words = V::Words;
+    type Word = Block<V, N>;
+    const HOLDS: bool = false;
+    const ALONE_MAX: usize = 3;
+
+    #[inline(always)]
+    unsafe fn load(at: *const u8) -> Self::Block {
+        unsafe { load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn masks(block: Self::Block) -> Columns<u64> {
+        unsafe { masks(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize) {
+        unsafe { classify(block, classes, at) }
+    }
+
+    #[inline(always)]
+    unsafe fn columns(classes: &Classes, first: usize) -> Columns<V::Words> {
+        unsafe { columns(classes, first) }
+    }
+
+    #[inline(always)]
+    unsafe fn numerals(block: Self::Block) -> Numerals {
+        unsafe { numerals(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn brackets(block: Self::Block) -> (u64, u64) {
+        unsafe { brackets(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn escapes(block: Self::Block) -> (u64, u64) {
+        unsafe { escapes(block) }
+    }
+
+    #[inline(always)]
+    unsafe fn utf8(at: *const u8) -> bool {
+        unsafe { utf8::<V, N>(at) }
+    }
+
+    /// Without a compressing instruction: a step for each token.
+    #[inline(always)]
+    unsafe fn put<const HOLD: bool>(
+        (tokens, _): (&mut Tokens, &mut Self::Word),
+        count: usize,
+        block: Self::Block,
+        mut starts: u64,
+        _prims: u64,
+    ) {
+        let mut bytes = [0u8; 64];
+        unsafe {
+            for (i, lane) in block.into_iter().enumerate() {
+                lane.store(bytes.as_mut_ptr().add(i * V::BYTES));
+            }
+            let mut out = tokens.0.as_mut_ptr().cast::<u8>().add(count);
+            while starts != 0 {
+                *out = *bytes.get_unchecked(starts.trailing_zeros() as usize);
+                out = out.add(1);
+                starts &= starts - 1;
+            }
         }
     }
-}
 
-/// [`super::Isa::take`] from bytes.
-///
-/// # Safety
-/// As of [`super::Isa`]; word `word` lies within `tokens`.
-#[inline(always)]
-pub(crate) unsafe fn take_bytes<V: Lanes, const N: usize>(
-    tokens: &super::Tokens,
-    word: usize,
-) -> super::Kinds {
-    // SAFETY: see above.
-    unsafe {
-        let block: Block<V, N> = load(tokens.0.as_ptr().cast::<u8>().add(64 * word));
-        let bit5 = V::splat(0x20);
-        let equals = |byte: u8| {
-            let wanted = V::splat(byte);
-            gather(block, |lane| lane.eq(wanted).tops())
-        };
-        let either = |byte: u8| {
-            let wanted = V::splat(byte);
-            gather(block, |lane| lane.or(bit5).eq(wanted).tops())
-        };
-        super::Kinds {
-            open: either(b'{'),
-            close: either(b'}'),
-            object: equals(b'{') | equals(b'}'),
-            colon: equals(b':'),
-            comma: equals(b','),
-            string: equals(b'"'),
-            feed: equals(b'\n'),
+    #[inline(always)]
+    unsafe fn word(tokens: &Tokens, word: usize) -> Self::Word {
+        unsafe { load(tokens.0.as_ptr().cast::<u8>().add(64 * word)) }
+    }
+
+    #[inline(always)]
+    unsafe fn no_tokens() -> Self::Word {
+        unsafe { [V::splat(0); N] }
+    }
+
+    #[inline(always)]
+    unsafe fn kinds(word: Self::Word) -> Kinds {
+        unsafe {
+            let bit5 = V::splat(0x20);
+            let equals = |byte: u8| {
+                let wanted = V::splat(byte);
+                gather(word, |lane| lane.eq(wanted).tops())
+            };
+            let either = |byte: u8| {
+                let wanted = V::splat(byte);
+                gather(word, |lane| lane.or(bit5).eq(wanted).tops())
+            };
+            Kinds {
+                open: either(b'{'),
+                close: either(b'}'),
+                object: equals(b'{') | equals(b'}'),
+                colon: equals(b':'),
+                comma: equals(b','),
+                string: equals(b'"'),
+                feed: equals(b'\n'),
+            }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefix_xor(bits: u64) -> u64 {
+        super::prefix_xor_by_shifts(bits)
+    }
+
+    #[inline(always)]
+    unsafe fn select(bits: u64, n: u32) -> u32 {
+        super::select_by_steps(bits, n)
+    }
+
+    #[inline(always)]
+    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
+        super::squeeze_by_steps(from, mask)
+    }
+
+    #[inline(always)]
+    unsafe fn spread(from: u64, mask: u64) -> u64 {
+        super::spread_by_steps(from, mask)
     }
 }

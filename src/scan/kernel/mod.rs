@@ -3,7 +3,9 @@
 //! A kernel turns 64 bytes into bit masks, bit `i` for byte `i`. Everything between the masks is the same code
 //! for all of them ([`crate::window`], [`crate::checks`], [`crate::grammar`]), compiled once for each kernel.
 use crate::fields::Finder;
-use crate::window::{Carry, Classes, Job, Scratch};
+use crate::window::{Carry, Classes, Columns, Job, Scratch};
+#[cfg(test)]
+pub(crate) use lanes::ByBytes;
 pub(crate) use words::Words;
 
 /// The code of a kernel: what is compiled for `$isa`, with the processor's `$features`.
@@ -108,6 +110,7 @@ impl Kernel {
                     && std::is_x86_feature_detected!("avx512dq")
                     && std::is_x86_feature_detected!("avx512vbmi2")
                     && std::is_x86_feature_detected!("vpclmulqdq")
+                    && std::is_x86_feature_detected!("gfni")
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => has_avx2() && has_fast_bmi2(),
@@ -240,21 +243,33 @@ pub(crate) struct Tokens(pub [[u64; 4]; crate::window::BLOCKS * 2 + 16]);
 ///
 /// # Safety
 /// All methods need the processor features of the implementing kernel; pointers must be readable for 64 bytes,
-/// for `utf8` for three bytes before too.
+/// for `utf8` for three bytes before too; blocks lie in the window.
 pub(crate) trait Isa {
     type Block: Copy;
+    /// The masks of neighbouring blocks.
     type Words: Words;
+    /// 64 tokens.
+    type Word: Copy;
+    /// A window's first 64 tokens can be held in a register until they are looked at, instead of being read again
+    /// where they were just written, piece by piece: that is slow.
+    const HOLDS: bool;
+    /// Windows of so few blocks are gone through block by block; a window of a table's masks would wait longer for
+    /// what was just written than the work takes.
+    const ALONE_MAX: usize;
     unsafe fn load(at: *const u8) -> Self::Block;
-    /// The block at `at`, of which only the first `len` bytes, fewer than 64, are readable: then a line feed, then
-    /// blanks. `copy` is where the same block can be read whole, soon after it was written, which is slow.
+    /// The block at `at`, of which only the first `len` bytes, fewer than 64, are readable, and the last of them is
+    /// the last one of a body of `body_len` bytes: then a line feed, then blanks. None where that is no faster than
+    /// a copy.
     #[inline(always)]
-    unsafe fn load_part(_at: *const u8, _len: usize, copy: *const u8) -> Self::Block {
-        // SAFETY: passed on.
-        unsafe { Self::load(copy) }
+    unsafe fn load_part(_at: *const u8, _len: usize, _body_len: usize) -> Option<Self::Block> {
+        None
     }
-    /// Sorts the bytes of block number `at`, which is below [`crate::window::BLOCKS`]. `SOON`: the masks are read
-    /// soon, so each is to be written at once.
-    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize);
+    /// Sorts the bytes of a block.
+    unsafe fn masks(block: Self::Block) -> Columns<u64>;
+    /// The same; the masks are to be read later, by `columns`.
+    unsafe fn classify(block: Self::Block, classes: &mut Classes, at: usize);
+    /// The masks of the blocks from `first` on, a multiple of [`Words::LANES`].
+    unsafe fn columns(classes: &Classes, first: usize) -> Columns<Self::Words>;
     unsafe fn numerals(block: Self::Block) -> Numerals;
     /// Which bytes are `{` or `[`, and which `}` or `]`.
     unsafe fn brackets(block: Self::Block) -> (u64, u64);
@@ -264,11 +279,19 @@ pub(crate) trait Isa {
     /// is not judged, one that begins before it is.
     unsafe fn utf8(at: *const u8) -> bool;
     /// Appends the tokens that begin at `starts`; those of `prims` are numbers and words, and begin with none of
-    /// the bytes that make other kinds. `count` have been
-    /// appended before.
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, prims: u64);
+    /// the bytes that make other kinds. `count` have been appended before. `HOLD`: also to the word, which has the
+    /// first 64 of all.
+    unsafe fn put<const HOLD: bool>(
+        to: (&mut Tokens, &mut Self::Word),
+        count: usize,
+        block: Self::Block,
+        starts: u64,
+        prims: u64,
+    );
     /// The tokens from `64 * word` on; whatever behind the last one.
-    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds;
+    unsafe fn word(tokens: &Tokens, word: usize) -> Self::Word;
+    unsafe fn no_tokens() -> Self::Word;
+    unsafe fn kinds(word: Self::Word) -> Kinds;
     /// Bit `i` of the result is the parity of bits `0..=i`.
     unsafe fn prefix_xor(bits: u64) -> u64;
     /// The place of the set bit number `n`.

@@ -1,16 +1,19 @@
 //! NEON. Compiled, and run under qemu-user only: never chosen by itself.
-use super::lanes::{self, Block, Lanes};
-use super::{Isa, Kinds, Numerals, Tokens};
-use crate::window::Classes;
+use super::lanes::{ByBytes, Lanes};
 use core::arch::aarch64::*;
 
 // SAFETY (all of it): every aarch64 that Rust targets has NEON.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Lanes for uint8x16_t {
     const BYTES: usize = 16;
+    type Words = u64;
     #[inline(always)]
     unsafe fn load(at: *const u8) -> Self {
         unsafe { vld1q_u8(at) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, at: *mut u8) {
+        unsafe { vst1q_u8(at, self) }
     }
     #[inline(always)]
     unsafe fn splat(byte: u8) -> Self {
@@ -72,81 +75,5 @@ impl Lanes for uint8x16_t {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Neon;
-
-// SAFETY (all of it): as of `Isa`; room for tokens is `put`'s caller's, see `window`.
-#[allow(clippy::undocumented_unsafe_blocks)]
-impl Isa for Neon {
-    type Block = Block<uint8x16_t, 4>;
-    type Words = u64;
-
-    #[inline(always)]
-    unsafe fn load(at: *const u8) -> Self::Block {
-        unsafe { lanes::load(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn classify<const SOON: bool>(block: Self::Block, classes: &mut Classes, at: usize) {
-        unsafe { lanes::classify::<_, _, SOON>(block, classes, at) }
-    }
-
-    #[inline(always)]
-    unsafe fn numerals(block: Self::Block) -> Numerals {
-        unsafe { lanes::numerals(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn brackets(block: Self::Block) -> (u64, u64) {
-        unsafe { lanes::brackets(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn escapes(block: Self::Block) -> (u64, u64) {
-        unsafe { lanes::escapes(block) }
-    }
-
-    #[inline(always)]
-    unsafe fn utf8(at: *const u8) -> bool {
-        unsafe { lanes::utf8::<uint8x16_t, 4>(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn put(tokens: &mut Tokens, count: usize, block: Self::Block, starts: u64, _prims: u64) {
-        unsafe {
-            let mut bytes = [0u8; 64];
-            for (i, lane) in block.into_iter().enumerate() {
-                vst1q_u8(bytes.as_mut_ptr().add(i * 16), lane);
-            }
-            lanes::put_bytes(tokens, count, &bytes, starts);
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn take(tokens: &Tokens, word: usize) -> Kinds {
-        unsafe { lanes::take_bytes::<uint8x16_t, 4>(tokens, word) }
-    }
-
-    #[inline(always)]
-    unsafe fn prefix_xor(bits: u64) -> u64 {
-        super::prefix_xor_by_shifts(bits)
-    }
-
-    #[inline(always)]
-    unsafe fn select(bits: u64, n: u32) -> u32 {
-        super::select_by_steps(bits, n)
-    }
-
-    #[inline(always)]
-    unsafe fn squeeze(from: u64, mask: u64) -> u64 {
-        super::squeeze_by_steps(from, mask)
-    }
-
-    #[inline(always)]
-    unsafe fn spread(from: u64, mask: u64) -> u64 {
-        super::spread_by_steps(from, mask)
-    }
-}
-
 /// For processors that have what [`super::Kernel::Neon`] asks for.
-pub(super) const CODE: super::Code = code!(Neon, "neon");
+pub(super) const CODE: super::Code = code!(ByBytes<uint8x16_t, 4>, "neon");

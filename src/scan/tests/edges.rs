@@ -247,6 +247,28 @@ fn depth_and_size_have_the_same_limits() {
     }
 }
 
+/// As deep as can be, and one deeper, behind so many brackets and members that the deep part begins at every place
+/// of a step of four brackets and of a word of 64 tokens; good neighbours on either side.
+#[test]
+fn the_deepest_events_are_judged_wherever_they_begin() {
+    let mut scanners = scanners();
+    for depth in 57..=66 {
+        for lead in 0..40 {
+            let shallow = ["[],", "1,", "[{}],", "{\"b\":[]},"][lead % 4].repeat(lead / 4 + 1);
+            for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+                let deep = format!("{}1{}", open.repeat(depth - 2), close.repeat(depth - 2));
+                let event = format!("{{\"k\":[{shallow}{deep}]}}");
+                let body = format!("{{}}\n{event}\n{{\"z\":[{{}}]}}\n");
+                let verdicts = agreed(&mut scanners, body.as_bytes(), Format::Lines);
+                let good: Vec<bool> = verdicts.iter().map(|v| matches!(v, Verdict::Good { .. })).collect();
+                assert_eq!(good, [true, depth <= 64, true], "{depth} behind {shallow}");
+                let alone = agreed(&mut scanners, event.as_bytes(), Format::Json);
+                assert_eq!(matches!(alone[..], [Verdict::Good { .. }]), depth <= 64, "{depth}");
+            }
+        }
+    }
+}
+
 /// An early line break in an event of several windows is not forgotten.
 #[test]
 fn line_breaks_are_seen_across_windows() {
