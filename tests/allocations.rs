@@ -144,6 +144,7 @@ fn serve(plan: &Plan) -> Served {
             retention_bytes: None,
             retention_age: None,
             paced: false,
+            filled_bytes_per_s_max: u64::MAX,
         };
         let way = handles.clone();
         let deliver = move |_, mail| way.wait().mail(mail);

@@ -385,6 +385,19 @@ impl VolumeFile for SimFile {
         }
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<bool> {
+        let state = &mut *self.disk.0.borrow_mut();
+        state.operation()?;
+        if state.faulty() {
+            return Err(error(io::ErrorKind::StorageFull));
+        }
+        let change = Change::Cut { bytes: bytes as usize };
+        let inode = &mut state.inodes[self.inode];
+        apply(&mut inode.current, &change);
+        inode.pending.push(change);
+        Ok(true)
+    }
+
     fn sync(&self) -> io::Result<()> {
         let state = &mut *self.disk.0.borrow_mut();
         if state.operation()? {
@@ -498,7 +511,8 @@ impl Writer<'_> {
                         self.waiting.push(request);
                         continue;
                     }
-                    match keeper::prepare(self.disk, kind, number, self.capacity, |_| {}) {
+                    let has_time = self.rng.one_in(2);
+                    match keeper::prepare(self.disk, kind, number, self.capacity, |_| has_time) {
                         Ok(file) => {
                             let (raw, id) = (file.raw(), self.rng.next());
                             self.files.insert(raw, file);
@@ -650,7 +664,7 @@ fn read_commit(bytes: &[u8]) -> Result<(Commit, usize), String> {
         }
     }
     let end = at.next_multiple_of(BLOCK_BYTES);
-    if bytes.get(at..end).is_none_or(|padding| padding.iter().any(|&b| b != b'\n')) {
+    if bytes.get(at..end).is_none_or(|padding| padding.iter().any(|&b| !matches!(b, b'\n' | 0))) {
         return Err("padding".into());
     }
     Ok((commit.expect("one header at least"), end))
@@ -839,7 +853,7 @@ fn every_mutant_is_caught() {
 fn quarantine_is_no_segment() {
     // A quarantine file beside the segments changes nothing of the chain.
     let disk = Disk::new(1);
-    keeper::prepare(&disk, FileKind::Quarantine, 3, 8192, |_| {}).expect("no faults");
+    keeper::prepare(&disk, FileKind::Quarantine, 3, 8192, |_| false).expect("no faults");
     let (resume, report) = recover(&disk, 0).expect("ours");
     assert_eq!((resume.next_quarantine, resume.next_segment, report.removed), (4, 1, 1));
 }

@@ -33,7 +33,7 @@ class Bad(Exception):
 
 
 def blank(data, at, end):
-    return all(not data[i:min(i + BLOCK, end)].strip(b"\n") for i in range(at, end, BLOCK))
+    return all(not data[i:min(i + BLOCK, end)].strip(b"\n\0") for i in range(at, end, BLOCK))
 
 
 def header(data, at):
@@ -79,7 +79,7 @@ def front(path):
     """First header of a file; None when it is empty or blank; raises Bad when something else stands there."""
     with open(path, "rb") as f:
         line = f.read(HEAD)
-    return header(line, 0) if line.strip(b"\n") else None
+    return header(line, 0) if line.strip(b"\n\0") else None
 
 
 def following(paths):

@@ -112,7 +112,13 @@ pub const KEYS: &[Key] = &[
         "auto",
         "Spin instead of sleeping: `on`, `off`, `auto` (on isolated cores)",
     ),
-    key("receive_buffers", Kind::Count, "N", "1024", "Receive buffers of 16 KiB a shard, a power of two"),
+    key(
+        "receive_buffers",
+        Kind::Count,
+        "N",
+        "1024",
+        "Receive buffers of 16 KiB a shard, a power of two; an eighth as many of 64 KiB beside them",
+    ),
     key(
         "body_budget_bytes",
         Kind::Bytes,

@@ -13,6 +13,7 @@ use crate::core::sink::kafka::KeyFrom;
 use crate::shard::balance;
 use crate::sink::kafka::zstd::Zstd;
 use crate::sys::mapping::Mapping;
+use crate::sys::ring::Buffers;
 use std::fmt;
 
 const KIB: u64 = 1 << 10;
@@ -199,6 +200,12 @@ impl Sizes {
         self.batch_bytes_max.max(BODY_BYTES_MAX) + ARENA_SLACK_BYTES
     }
 
+    /// The large receive buffers of one shard, beside its ordinary ones.
+    fn large_buffers(&self) -> Option<Buffers> {
+        let ordinary = Buffers { count: self.receive_buffers as u16, bytes: RECEIVE_BUFFER_BYTES as u32 };
+        if self.glommio { None } else { ordinary.large() }
+    }
+
     /// The sum.
     pub fn plan(&self) -> MemoryPlan {
         let arena = self.arena_bytes();
@@ -244,8 +251,12 @@ impl Sizes {
             let why = "buffers that the kernel fills";
             term("receive ring", self.receive_buffers, RECEIVE_BUFFER_BYTES, why)
         };
-        vec![
-            receive,
+        let mut terms = vec![receive];
+        terms.extend(self.large_buffers().map(|large| {
+            let why = "for who sends much at a time";
+            term("large receive ring", u64::from(large.count), u64::from(large.bytes), why)
+        }));
+        terms.extend([
             term("carry buffers", connections, CARRY_BYTES, "unfinished requests, one a connection"),
             term("body budget", 1, self.body_budget_bytes, "bodies beyond their carry buffer"),
             term("reply buffers", connections, REPLY_BYTES, "replies not sent yet"),
@@ -257,7 +268,8 @@ impl Sizes {
             term("executor", 1, EXECUTOR_BYTES, "glommio without its I/O memory"),
             term("executor I/O memory", 1, self.executor_io_bytes, "counts three times as locked"),
             term("metrics", 1, METRICS_BYTES, "histograms, counters and their snapshot"),
-        ]
+        ]);
+        terms
     }
 
     /// What the scanner holds. The exact one has no memory; only vector kernels judge bodies that

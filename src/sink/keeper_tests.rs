@@ -93,6 +93,7 @@ fn options() -> Options {
         retention_bytes: None,
         retention_age: None,
         paced: true,
+        filled_bytes_per_s_max: u64::MAX,
     }
 }
 
@@ -116,6 +117,40 @@ fn a_file_is_full_of_newlines_then_cut_to_its_use() {
     assert_eq!(keeper.stop(), []);
     assert_eq!(fs::metadata(&path).expect("kept").len(), 8192);
     assert_eq!(dir.names(), ["0000000007.seg"], "the unused spare is gone");
+}
+
+#[test]
+fn shards_that_fill_files_fast_get_spares_that_are_not_written_twice() {
+    let dir = TempDir::new("fast");
+    let whole = options().segment_bytes;
+    let probe = FsVolume::open(&dir.0).and_then(|volume| volume.create("probe")).expect("a file");
+    let allocates = probe.allocate(4096).expect("space");
+    fs::remove_file(dir.0.join("probe")).expect("remove");
+    // Whatever is filled at all is filled faster than this.
+    let keeper = Running::start(&[&dir], Options { filled_bytes_per_s_max: 0, ..options() });
+    keeper.prepare(0, 1);
+    keeper.prepare(0, 2);
+    let (_, first, ..) = keeper.ready();
+    keeper.ready();
+    let content = |number: u64| fs::read(dir.0.join(format!("{number:010}.seg"))).expect("readable");
+    assert_eq!(content(2), vec![b'\n'; whole as usize], "as long as nothing is known, it is");
+    keeper.retire(0, first, 1, whole);
+    keeper.prepare(0, 3);
+    assert_eq!((keeper.ready().2, content(3).len()), (3, whole as usize));
+    assert_eq!(content(3), vec![if allocates { 0 } else { b'\n' }; whole as usize]);
+    keeper.stop();
+}
+
+#[test]
+fn a_pace_falls_when_a_file_lasts() {
+    let dir = TempDir::new("pace");
+    let mut shard = Shard::new(FsVolume::open(&dir.0).expect("open")).expect("empty");
+    let (start, s) = (shard.since, Duration::from_secs(1));
+    assert_eq!(shard.pace(100, start + s), 0, "none was full yet");
+    shard.note_pace(100, start + 2 * s);
+    assert_eq!(shard.pace(100, start + 2 * s), 50);
+    assert_eq!(shard.pace(100, start + 4 * s), 50);
+    assert_eq!(shard.pace(100, start + 12 * s), 10);
 }
 
 #[test]

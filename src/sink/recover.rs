@@ -44,7 +44,7 @@ pub enum Finding {
     Cut {
         /// The file.
         file: String,
-        /// The bytes that were cut, newlines of pre-writing behind them not counted.
+        /// The bytes that were cut, unused ones behind them not counted.
         range: Range<u64>,
         /// What was wrong with them.
         why: String,
@@ -347,8 +347,9 @@ fn foreign_beginning(start: &[u8], shard: u32) -> Option<String> {
     match Header::parse(start) {
         Ok(header) if header.shard == shard => None,
         Ok(header) => Some(format!("it was written by shard {}, and stands among {shard}'s", header.shard)),
-        // Damaged, or torn. A sector of a torn first commit may be missing, but then newlines are there.
+        // Damaged, or torn. A sector of a torn first commit may be missing, but then newlines or zeros are there.
         Err(_) if start.is_empty() || start.starts_with(b"\n") || start.starts_with(HEADER_START) => None,
+        Err(_) if *start == [0; HEADER_BYTES] => None,
         Err(_) if start.starts_with(b"{\"ringmill\":") => {
             Some("it is of another version of the format".into())
         }

@@ -39,7 +39,7 @@ impl TempDir {
         let mut sink = SegmentSink::new(0, resume);
         let mut files = Vec::new();
         while let Some(Request::Prepare { kind, number }) = sink.next_request() {
-            let file = keeper::prepare(volume, kind, number, CAPACITY, |_| {}).expect("space");
+            let file = keeper::prepare(volume, kind, number, CAPACITY, |_| true).expect("space");
             let (raw, capacity) = (file.raw(), CAPACITY);
             files.push(file);
             sink.mail(Mail::Ready { kind, file: raw, number, id: 7 + number, capacity });

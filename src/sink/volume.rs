@@ -5,10 +5,12 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use crate::sys::allocate::allocate;
 
 /// Offsets, lengths and addresses of direct reads and writes are multiples of this many bytes.
 pub const BLOCK_BYTES: usize = 4096;
@@ -56,6 +58,9 @@ pub trait VolumeFile {
     /// Makes contents and length survive loss of power. An error is final: what was written since the
     /// last success may be lost even when a later call succeeds.
     fn sync(&self) -> io::Result<()>;
+    /// Makes the file `bytes` long with all of its space taken; what was never written reads as zeros. False: it
+    /// cannot be had here, and nothing changed.
+    fn allocate(&self, bytes: u64) -> io::Result<bool>;
     /// Cuts the file to `bytes`.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
     /// The length in bytes.
@@ -186,6 +191,10 @@ impl VolumeFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<bool> {
+        allocate(self.as_fd(), bytes)
     }
 
     fn truncate(&self, bytes: u64) -> io::Result<()> {

@@ -13,18 +13,19 @@
 //! ```
 
 mod peers;
+mod provided;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::mapping::{Mapping, Residence};
 use super::{asked, limits};
 use peers::Place;
 pub use peers::{PARTS_MAX, PEER_BUFFER_BYTES};
+pub use provided::Buffers;
+use provided::Provided;
 
 /// Entries of the completion queue. Past it the kernel keeps completions aside and loses none, but slowly; 8192
 /// holds a full wake of 2,000 connections with multishot receives in a burst.
@@ -33,8 +34,10 @@ pub const COMPLETIONS: u32 = 8192;
 /// Entries of the submission queue: one send and one cancel for each of 1,000 connections without an extra call.
 pub const SUBMISSIONS: u32 = 2048;
 
-/// The one group of provided buffers.
-const GROUP: u16 = 0;
+/// Group of the provided buffers that every receive may take.
+const ORDINARY: u16 = 0;
+/// Group of the large ones.
+const LARGE: u16 = 1;
 
 /// Bits of a key; the rest of the user data names the operation.
 const KEY_BITS: u32 = 56;
@@ -148,82 +151,6 @@ impl Completion {
     }
 }
 
-/// How many provided buffers of what size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffers {
-    /// Count, a power of two, at most 32768.
-    pub count: u16,
-    /// Bytes of each.
-    pub bytes: u32,
-}
-
-impl Buffers {
-    /// Resident bytes: the buffers and the ring of their descriptions.
-    pub fn resident_bytes(self) -> usize {
-        self.count as usize * (self.bytes as usize + size_of::<types::BufRingEntry>())
-    }
-}
-
-/// Buffers that the kernel fills with what arrives, and who holds each.
-struct Provided {
-    shape: Buffers,
-    entries: Mapping,
-    memory: Mapping,
-    /// Whether the buffer is ours to read. The kernel's otherwise.
-    ours: Vec<bool>,
-    ours_count: u16,
-    tail: u16,
-}
-
-impl Provided {
-    fn new(shape: Buffers) -> io::Result<Provided> {
-        if !shape.count.is_power_of_two() || shape.count > 1 << 15 || shape.bytes == 0 {
-            let text = format!("{} provided buffers of {} bytes", shape.count, shape.bytes);
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let count = shape.count as usize;
-        Ok(Provided {
-            shape,
-            entries: Mapping::new(count * size_of::<types::BufRingEntry>(), Residence::Now)?,
-            memory: Mapping::new(count * shape.bytes as usize, Residence::Huge)?,
-            ours: vec![true; count],
-            ours_count: shape.count,
-            tail: 0,
-        })
-    }
-
-    /// Makes the buffer the kernel's again, from the next `publish` on.
-    fn put(&mut self, buffer: u16) {
-        let index = buffer as usize;
-        assert!(std::mem::replace(&mut self.ours[index], false), "buffer {buffer} given back twice");
-        self.ours_count -= 1;
-        let slot = (self.tail & (self.shape.count - 1)) as usize;
-        let address = self.memory.as_ptr() as u64 + index as u64 * self.shape.bytes as u64;
-        // SAFETY: `slot` is below `count`, and `entries` holds that many, zeroed, page aligned. The kernel
-        // reads an entry only once the tail has passed it, which `publish` does later.
-        let entry = unsafe { &mut *self.entries.as_ptr().cast::<types::BufRingEntry>().add(slot) };
-        entry.set_addr(address);
-        entry.set_len(self.shape.bytes);
-        entry.set_bid(buffer);
-        self.tail = self.tail.wrapping_add(1);
-    }
-
-    fn publish(&self) {
-        // SAFETY: the base is the address of the first entry, initialised, of a ring of entries; its tail
-        // field is two bytes, aligned to two, shared with the kernel and so accessed atomically.
-        unsafe {
-            let tail = types::BufRingEntry::tail(self.entries.as_ptr().cast());
-            AtomicU16::from_ptr(tail.cast_mut()).store(self.tail, Ordering::Release);
-        }
-    }
-
-    fn take(&mut self, buffer: u16) {
-        let before = std::mem::replace(&mut self.ours[buffer as usize], true);
-        assert!(!before, "the kernel filled buffer {buffer}, which it did not have");
-        self.ours_count += 1;
-    }
-}
-
 /// Whether to sleep in [`Ring::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -238,6 +165,8 @@ pub struct Ring {
     /// Before the buffers, so that it is closed first.
     ring: IoUring,
     provided: std::mem::ManuallyDrop<Provided>,
+    /// Likewise, if there are any.
+    large: std::mem::ManuallyDrop<Option<Provided>>,
     /// Completions taken early because the kernel would accept no submission before.
     backlog: Vec<Completion>,
     /// Operations whose last completion was not reaped yet.
@@ -284,24 +213,11 @@ impl Ring {
             builder.setup_taskrun_flag();
         }
         let ring = builder.build(submissions)?;
-        let mut provided = Provided::new(buffers)?;
-        // SAFETY: the entries are page aligned, hold `count` of them and are unmapped only after the ring
-        // was closed and every operation that uses them has ended (see `drop`).
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(
-                provided.entries.as_ptr() as u64,
-                buffers.count,
-                GROUP,
-                0,
-            )?;
-        }
-        for buffer in 0..buffers.count {
-            provided.put(buffer);
-        }
-        provided.publish();
+        let provided = Provided::register(&ring, buffers, ORDINARY, 0)?;
         Ok(Ring {
             ring,
             provided: std::mem::ManuallyDrop::new(provided),
+            large: std::mem::ManuallyDrop::new(None),
             backlog: Vec::new(),
             outstanding: 0,
             timer_ns: None,
@@ -312,6 +228,19 @@ impl Ring {
         })
     }
 
+    /// Adds the large buffers that go with the ordinary ones, as [`Buffers::large`] says, all resident. Once, at start.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn provide_large(&mut self) -> io::Result<()> {
+        assert!(self.large.is_none(), "large buffers are provided once");
+        let ordinary = self.provided.shape();
+        if let Some(large) = ordinary.large() {
+            *self.large = Some(Provided::register(&self.ring, large, LARGE, ordinary.count)?);
+        }
+        Ok(())
+    }
+
     /// Accepts connections until cancelled or failed; each completion brings one.
     pub fn accept(&mut self, listener: BorrowedFd<'_>, key: u64) {
         let entry = opcode::AcceptMulti::new(fd(listener)).flags(libc::SOCK_CLOEXEC).build();
@@ -320,7 +249,14 @@ impl Ring {
 
     /// Receives into provided buffers until the peer ends, the buffers run out (`ENOBUFS`) or it is cancelled.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, key: u64) {
-        let entry = opcode::RecvMulti::new(fd(socket), GROUP).build();
+        let entry = opcode::RecvMulti::new(fd(socket), ORDINARY).build();
+        self.push(entry.user_data(Kind::Receive.tag(key)));
+    }
+
+    /// The same into large buffers; without [`Ring::provide_large`] into ordinary ones.
+    pub fn receive_large(&mut self, socket: BorrowedFd<'_>, key: u64) {
+        let group = if self.large.is_some() { LARGE } else { ORDINARY };
+        let entry = opcode::RecvMulti::new(fd(socket), group).build();
         self.push(entry.user_data(Kind::Receive.tag(key)));
     }
 
@@ -434,14 +370,7 @@ impl Ring {
     /// # Panics
     /// When the buffer is the kernel's at the moment, or shorter than `len`.
     pub fn bytes(&mut self, buffer: u16, len: usize) -> &mut [u8] {
-        let provided = &mut *self.provided;
-        let size = provided.shape.bytes as usize;
-        assert!(provided.ours[buffer as usize] && len <= size);
-        let start = buffer as usize * size;
-        // Not through the slice of the whole mapping: the kernel may be writing to its other buffers.
-        // SAFETY: `buffer` indexed `ours`, so `start + size` is within the mapping; the kernel gave this one
-        // up until `give_back`, which needs `self` exclusively as the borrow here does.
-        unsafe { std::slice::from_raw_parts_mut(provided.memory.as_ptr().add(start), len) }
+        self.group_of(buffer).bytes(buffer, len)
     }
 
     /// Returns a buffer; the kernel sees it from the next [`Ring::publish`] on.
@@ -449,17 +378,33 @@ impl Ring {
     /// # Panics
     /// When it is not ours.
     pub fn give_back(&mut self, buffer: u16) {
-        self.provided.put(buffer);
+        self.group_of(buffer).put(buffer);
     }
 
     /// Shows the kernel the buffers given back since the last time.
     pub fn publish(&self) {
         self.provided.publish();
+        if let Some(large) = &*self.large {
+            large.publish();
+        }
     }
 
-    /// Provided buffers that the kernel can fill.
+    /// Ordinary provided buffers that the kernel can fill.
     pub fn buffers_free(&self) -> u16 {
-        self.provided.shape.count - self.provided.ours_count
+        self.provided.free()
+    }
+
+    /// Whether `len` bytes are all that an ordinary buffer holds, and there are larger ones.
+    pub fn outgrows(&self, len: usize) -> bool {
+        self.large.is_some() && len >= self.provided.shape().bytes as usize
+    }
+
+    #[inline]
+    fn group_of(&mut self, buffer: u16) -> &mut Provided {
+        match &mut *self.large {
+            Some(large) if large.holds(buffer) => large,
+            _ => &mut self.provided,
+        }
     }
 
     /// Operations that were submitted and have not ended.
@@ -523,7 +468,10 @@ impl Ring {
                 Kind::PeerReceive | Kind::PeerSend => Place::ended(&mut self.places, &completion),
                 Kind::Receive => {
                     if let Some(buffer) = completion.buffer() {
-                        self.provided.take(buffer);
+                        match &mut *self.large {
+                            Some(large) if large.holds(buffer) => large.take(buffer),
+                            _ => self.provided.take(buffer),
+                        }
                     }
                 }
                 _ => {}
@@ -562,9 +510,14 @@ impl Drop for Ring {
                 return;
             }
         }
-        let _ = self.ring.submitter().unregister_buf_ring(GROUP);
+        let _ = self.ring.submitter().unregister_buf_ring(ORDINARY);
+        if self.large.is_some() {
+            let _ = self.ring.submitter().unregister_buf_ring(LARGE);
+        }
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { std::mem::ManuallyDrop::drop(&mut self.provided) };
+        // SAFETY: as above.
+        unsafe { std::mem::ManuallyDrop::drop(&mut self.large) };
         // SAFETY: as above.
         unsafe { std::mem::ManuallyDrop::drop(&mut self.places) };
     }

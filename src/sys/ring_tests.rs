@@ -2,6 +2,7 @@
 use super::*;
 use crate::core::memory::{Clock, Memory};
 use crate::sys::clock::MonotonicClock;
+use crate::sys::mapping::{Mapping, Residence};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -57,6 +58,46 @@ fn receives_into_buffers_runs_out_and_goes_on_after_they_return() {
     drop(theirs);
     let end = wait(&mut ring, 1).pop().unwrap();
     assert_eq!((end.result(), end.more(), end.buffer()), (Ok(0), false, None));
+}
+
+#[test]
+fn large_buffers_are_a_group_of_their_own() {
+    let few = Buffers { count: 16, bytes: 4096 };
+    assert_eq!(few.large(), Some(Buffers { count: 2, bytes: 16384 }));
+    assert_eq!(Buffers { count: 8, bytes: 4096 }.large(), None);
+    if uring_support().is_err() {
+        return;
+    }
+    let mut ring = Ring::new(few).unwrap();
+    assert!(!ring.outgrows(4096), "there are no larger ones yet");
+    ring.provide_large().unwrap();
+    assert!(ring.outgrows(4096) && !ring.outgrows(4095));
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ring.receive_large(ours.as_fd(), 7);
+    let mut held = Vec::new();
+    for round in 0..2u8 {
+        theirs.write_all(&[round; 10_000]).unwrap();
+        let got = wait(&mut ring, 1).pop().unwrap();
+        assert_eq!((got.key(), got.result()), (7, Ok(10_000)), "all of it at once");
+        held.push(got.buffer().unwrap());
+        assert!(ring.bytes(held[usize::from(round)], 10_000).iter().all(|&byte| byte == round));
+    }
+    theirs.write_all(&[2; 10_000]).unwrap();
+    let none = wait(&mut ring, 1).pop().unwrap();
+    assert_eq!((none.result(), none.more()), (Err(libc::ENOBUFS), false), "no ordinary one is taken instead");
+    assert_eq!(ring.buffers_free(), 16);
+    held.drain(..).for_each(|buffer| ring.give_back(buffer));
+    ring.publish();
+    ring.receive(ours.as_fd(), 8);
+    let all = wait(&mut ring, 3);
+    let lens: Vec<_> = all.iter().map(|got| got.result().unwrap()).collect();
+    assert_eq!(lens, [4096, 4096, 1808]);
+    for got in all {
+        let (buffer, len) = (got.buffer().unwrap(), got.result().unwrap());
+        assert!(ring.bytes(buffer, len).iter().all(|&byte| byte == 2));
+        ring.give_back(buffer);
+    }
+    assert_eq!(ring.buffers_free(), 16);
 }
 
 #[test]

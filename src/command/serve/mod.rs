@@ -12,7 +12,7 @@ use crate::core::sink::Resume;
 use crate::log;
 use crate::replay;
 use crate::shard::{self, Assignment, Beyond, Handle, Running, listen::Listening, passed::Passed};
-use crate::sink::keeper::{Keeper, Options};
+use crate::sink::keeper::{FILLED_BYTES_PER_S_MAX, Keeper, Options};
 use crate::sink::store::Store;
 use crate::sink::volume::{DirLock, FsVolume};
 use crate::sys::affinity;
@@ -157,6 +157,7 @@ fn start_keeper(
         retention_bytes: segments.retention_bytes,
         retention_age: segments.retention_age,
         paced: true,
+        filled_bytes_per_s_max: FILLED_BYTES_PER_S_MAX,
     };
     let deliver = move |shard: u32, mail| {
         // Requests come only from shards, so the handles are there before the first answer is.

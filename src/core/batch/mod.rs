@@ -16,13 +16,15 @@ pub mod fate;
 pub mod ledger;
 pub mod policy;
 pub mod store;
+mod sum;
 
 use crate::memory::Memory;
-use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName, crc32c};
+use crate::segment::header::{BLOCK_BYTES, HEADER_BYTES, Hash, Header, StreamName};
 use crate::segment::key::RunKey;
 use alloc::vec::Vec;
 use core::ops::Range;
 use fate::Fates;
+use sum::Sum;
 
 /// Most runs (changes of stream) in one batch; reserved at start, 112 bytes each.
 pub const RUNS_MAX: usize = 4096;
@@ -108,6 +110,8 @@ pub struct Batch<M> {
     opened_ns: u64,
     /// What became of its events, where they do not all come to the same.
     fates: Fates,
+    /// The checksum of the newest run, as far as it was taken ahead of the seal.
+    sum: Sum,
 }
 
 /// Fewest bytes of an event: `{}` and its line end.
@@ -134,7 +138,7 @@ impl<M: Memory> Batch<M> {
     fn with_fates(arena: M, events_max: usize) -> Batch<M> {
         assert!(arena.bytes().len().is_multiple_of(BLOCK_BYTES), "an arena is whole blocks");
         let (runs, fates) = (Vec::with_capacity(RUNS_MAX), Fates::with_capacity(events_max));
-        Batch { arena, len: 0, runs, events: 0, opened_ns: 0, fates }
+        Batch { arena, len: 0, runs, events: 0, opened_ns: 0, fates, sum: Sum::new() }
     }
 
     /// What became of its events.
@@ -208,6 +212,7 @@ impl<M: Memory> Batch<M> {
         }
         self.len = mark.len;
         self.events = mark.events;
+        self.sum.cut(self.len);
     }
 
     /// Copies one event in, followed by a line end. With `breaks`, raw line breaks between its tokens
@@ -333,6 +338,15 @@ impl<M: Memory> Batch<M> {
         self.len = end;
     }
 
+    /// Takes the checksum of what has come to the newest run since the last time, while its bytes are still in the
+    /// cache: less is left to [`Batch::seal`], for which the device waits.
+    #[inline]
+    pub fn sum_ahead(&mut self) {
+        if let Some(run) = self.runs.last() {
+            self.sum.advance(self.arena.bytes(), self.runs.len() - 1, run.lines());
+        }
+    }
+
     /// Writes the headers and the padding. Returns the hash of the last header and the length to write.
     pub fn seal(&mut self, seal: &Seal) -> (Hash, usize) {
         let mut prev = seal.prev;
@@ -340,6 +354,7 @@ impl<M: Memory> Batch<M> {
         for (index, run) in self.runs.iter_mut().enumerate() {
             let arena = self.arena.bytes_mut();
             let body = &arena[run.at + HEADER_BYTES..run.end];
+            let crc32c = self.sum.of(arena, index, run.lines());
             let header = Header {
                 shard: seal.shard,
                 stream: run.stream,
@@ -351,7 +366,7 @@ impl<M: Memory> Batch<M> {
                 left: (runs - 1 - index) as u32,
                 time_ms: seal.time_ms,
                 file: seal.file,
-                crc32c: crc32c(body),
+                crc32c,
                 prev,
             };
             let place = arena[run.at..].first_chunk_mut::<HEADER_BYTES>().expect("room was kept for it");
@@ -373,6 +388,7 @@ impl<M: Memory> Batch<M> {
         self.events = 0;
         self.runs.clear();
         self.fates.clear();
+        self.sum.clear();
     }
 }
 

@@ -247,9 +247,16 @@ impl<M: Memory, C: Clock, S: Scanner, K: Sink> Hub<M, C, S, K> {
     /// are in the cache and nobody waits.
     #[inline]
     fn work_ahead(&mut self) {
-        let records = self.bays[self.open_bay].batch.records_mut();
-        if let (Some(records), Some(kafka)) = (records, self.sink.kafka_mut()) {
-            kafka.work_ahead(records);
+        match &mut self.bays[self.open_bay].batch {
+            Store::Lines(lines) => match self.sink.spill().filter(|_| self.open_bay >= 2) {
+                Some(spill) => spill.segments.ahead_of_seal(lines),
+                None => self.sink.ahead_of_seal(lines),
+            },
+            Store::Records(records) => {
+                if let Some(kafka) = self.sink.kafka_mut() {
+                    kafka.work_ahead(records);
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 0        4096             16384            20480                      262144
-//! | commit |  commit        | damaged        | commit | torn | newlines ... |
+//! | commit |  commit        | damaged        | commit | torn | unused ...   |
 //! | Commit |  Commit        | Damage         | Commit | Tail               |
 //! ```
 //!
@@ -96,7 +96,7 @@ pub struct Damage {
 pub enum Why {
     /// Where a header must stand is none.
     Header(HeaderError),
-    /// Newlines stand where a commit must be.
+    /// Newlines or zeros, which stand where nothing was written yet, are where a commit must be.
     Blank,
     /// The file ends within it.
     Short,
@@ -124,7 +124,7 @@ pub enum Why {
     Runs,
     /// The checksum over a run's bytes is another; the offset is that of its header.
     Run(u64),
-    /// The fill behind the last event is not all newlines. No event is touched.
+    /// The fill behind the last event is not all newlines and zeros. No event is touched.
     Padding,
     /// The next segment begins behind events that are not here.
     Missing,
@@ -136,7 +136,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Why::Header(error) => error.fmt(f),
-            Why::Blank => f.write_str("newlines stand where a commit must be"),
+            Why::Blank => f.write_str("nothing stands where a commit must be"),
             Why::Short => f.write_str("the file ends within a commit"),
             Why::Shard(found) => write!(f, "a header of shard {found} stands here"),
             Why::File(found) => write!(f, "a header of another file ({found:016x}) stands here"),
@@ -145,7 +145,9 @@ impl fmt::Display for Why {
             Why::Prev => f.write_str("the header does not follow the one before it (`prev` is another)"),
             Why::Runs => f.write_str("the runs of the commit are not numbered as they must be"),
             Why::Run(at) => write!(f, "the events of the header at {at} do not match its crc32c"),
-            Why::Padding => f.write_str("the fill behind the events is not newlines; no event is touched"),
+            Why::Padding => {
+                f.write_str("the fill behind the events is not newlines and zeros; no event is touched")
+            }
             Why::Missing => f.write_str("the file ends before the events that the next segment follows"),
             Why::Failed => f.write_str("it stands behind a commit that failed"),
         }
@@ -161,7 +163,7 @@ pub enum Step {
     Superseded(Commit),
     /// Bytes that were sound once, or an event missing. The walk goes on behind.
     Damage(Damage),
-    /// The unsound last bytes of the file, newlines at the end not counted: a commit never finished,
+    /// The unsound last bytes of the file, unused ones at the end not counted: a commit never finished,
     /// or not finished yet. Nothing acknowledged is known to be in it.
     Tail {
         /// Where: begins at the end of the last sound commit.
@@ -169,7 +171,7 @@ pub enum Step {
         /// What is wrong with it.
         why: Why,
     },
-    /// Nothing but newlines from here on.
+    /// Nothing but unused bytes from here on: newlines, and zeros where a file was allocated and not written.
     End {
         /// End of the last commit, a multiple of [`BLOCK_BYTES`].
         used: u64,
@@ -316,7 +318,8 @@ impl<R: ReadAt> Walker<R> {
         if self.depth == Depth::Full {
             let fill = (commit.end - commit.data_end) as usize;
             let found = self.window.at(commit.data_end, fill)?;
-            if found.len() < fill || !blank(found) {
+            // Zeros: of a commit that was cut short in a file not pre-written, only the fill may be missing.
+            if found.len() < fill || !unused(found) {
                 let range = commit.data_end..commit.end;
                 self.queued = Some(Step::Damage(Damage { range, lost: None, why: Why::Padding }));
             }
@@ -391,7 +394,7 @@ impl<R: ReadAt> Walker<R> {
 
     fn header(&mut self, at: u64) -> Result<Result<(Header, Hash), Why>, R::Error> {
         let line = self.window.at(at, HEADER_BYTES)?;
-        if blank(line) {
+        if unused(line) {
             return Ok(Err(Why::Blank));
         }
         Ok(match Header::parse(line) {
@@ -472,8 +475,8 @@ impl<R: ReadAt> Walker<R> {
             if bytes.is_empty() {
                 break;
             }
-            if !blank(bytes) {
-                let last = bytes.iter().rposition(|byte| *byte != b'\n').unwrap_or(0);
+            if !unused(bytes) {
+                let last = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | 0)).unwrap_or(0);
                 junk_end = block + last as u64 + 1;
             }
             if block > start
@@ -570,10 +573,15 @@ pub fn front<R: ReadAt>(source: &mut R) -> Result<Front, R::Error> {
             more => len += more,
         }
     }
-    if blank(&line[..len]) {
+    if unused(&line[..len]) {
         return Ok(Front::Blank);
     }
     Ok(Header::parse(&line[..len]).map_or(Front::Spoiled, Front::Header))
+}
+
+/// Nothing was ever written there: newlines of pre-writing, or zeros of an allocated file.
+fn unused(bytes: &[u8]) -> bool {
+    bytes.chunks(64).all(|chunk| chunk.iter().fold(true, |all, byte| all & matches!(byte, b'\n' | 0)))
 }
 
 pub(super) fn blank(bytes: &[u8]) -> bool {

@@ -40,11 +40,13 @@ fn header(bytes: &[u8], at: u64) -> Header {
 }
 
 #[test]
-fn a_sound_file_is_walked_whole_and_may_end_in_newlines() {
+fn a_sound_file_is_walked_whole_and_may_end_in_newlines_and_zeros() {
     let mut writer = file();
-    for fill in [0, 1, BLOCK_BYTES, 20 * BLOCK_BYTES + 5] {
+    let fills = [0, 1, BLOCK_BYTES, 20 * BLOCK_BYTES + 5];
+    for (newlines, zeros) in fills.into_iter().flat_map(|newlines| fills.map(|zeros| (newlines, zeros))) {
         let mut bytes = writer.bytes.clone();
-        bytes.resize(bytes.len() + fill, b'\n');
+        bytes.resize(bytes.len() + newlines, b'\n');
+        bytes.resize(bytes.len() + zeros, 0);
         let (steps, chain) = walk(&bytes, Some(Writer::FIRST), None);
         assert_eq!(starts(&steps), [0, 1, 2, 6]);
         assert_eq!(steps[4..], [Step::End { used: 7 * BLOCK }]);
@@ -90,6 +92,29 @@ fn every_flipped_bit_is_found_and_located() {
                 assert!(kept.contains(&start) || start == touched, "byte {at} bit {bit}: {kept:?}");
             }
             bytes[at] ^= 1 << bit;
+        }
+    }
+}
+
+/// What a commit leaves in a file that was allocated and not pre-written, when some of its blocks are missing.
+#[test]
+fn a_torn_commit_among_zeros_is_a_tail() {
+    let writer = file();
+    let whole = walk(&writer.bytes, Some(Writer::FIRST), None).0;
+    let Some(Step::Commit(commit)) = whole.get(3) else { panic!("{whole:?}") };
+    let (last, end) = (commit.start as usize, commit.data_end as usize);
+    for from in (last..end).step_by(64) {
+        let mut bytes = writer.bytes.clone();
+        bytes[from..].fill(0);
+        bytes.resize(20 * BLOCK_BYTES, 0);
+        let (steps, _) = walk(&bytes, Some(Writer::FIRST), None);
+        assert_eq!(starts(&steps), [0, 1, 2]);
+        match (from == last, steps.last()) {
+            (true, Some(Step::End { used })) => assert_eq!(*used, 6 * BLOCK),
+            (false, Some(Step::Tail { range, .. })) => {
+                assert!(range.start == 6 * BLOCK && range.end <= from as u64, "{from}: {range:?}");
+            }
+            (_, other) => panic!("{from}: {other:?}"),
         }
     }
 }

@@ -220,6 +220,11 @@ pub trait Sink {
     fn origin(&mut self, shard: u32, seq: u64) {
         let _ = (shard, seq);
     }
+    /// Does a part of what sealing `batch` takes, while its newest bytes are in the cache.
+    #[inline]
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
+        let _ = batch;
+    }
     /// Makes `batch` ready to be written.
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed;
     /// The sealed batch is written (and flushed, if that was asked). This and all below is for sinks with files;
@@ -379,6 +384,12 @@ impl Sink for AnySink {
     #[inline]
     fn remote_mut<M: Memory>(&mut self) -> Option<&mut dyn Remote<M>> {
         each!(self, sink => sink.remote_mut())
+    }
+    #[inline]
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
+        if let AnySink::Segments(sink) = self {
+            sink.ahead_of_seal(batch);
+        }
     }
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         each!(self, sink => sink.seal(batch, wall_ms))

@@ -56,6 +56,11 @@ impl Sink for SegmentSink {
         self.files.ready()
     }
 
+    #[inline]
+    fn ahead_of_seal<M: Memory>(&self, batch: &mut Batch<M>) {
+        batch.sum_ahead();
+    }
+
     fn seal<M: Memory>(&mut self, batch: &mut Batch<M>, wall_ms: u64) -> Sealed {
         debug_assert!(self.flight.is_none(), "one commit in flight");
         let len = batch.len().next_multiple_of(crate::segment::header::BLOCK_BYTES);

@@ -58,6 +58,8 @@ pub struct Echo {
     pub refused: usize,
     pub failed: usize,
     pub pauses: usize,
+    /// Bytes of the longest receive.
+    pub longest: usize,
     pub steps: Vec<(IoStep, Result<usize, i32>)>,
     file: Option<i32>,
     page: Option<Mapping>,
@@ -136,6 +138,7 @@ impl Logic for Echo {
             return;
         }
         conn.owed.extend_from_slice(data);
+        self.longest = self.longest.max(data.len());
         if data.contains(&b'Q') {
             conn.ending = true;
         }

@@ -24,7 +24,7 @@ pub(super) struct Shard {
     pub thread: JoinHandle<Echo>,
 }
 
-/// A shard with few buffers, so that running out of them is part of every test that moves more.
+/// A shard with few buffers, two of them large ones, so that running out of them is part of every test that moves more.
 pub(super) fn start(kind: Kind, connections: usize) -> Option<Shard> {
     if kind == Kind::Uring
         && let Err(why) = crate::sys::ring::uring_support()
@@ -64,7 +64,7 @@ pub(super) fn start(kind: Kind, connections: usize) -> Option<Shard> {
                 hosted,
                 bounds: Bounds {
                     connections_max: connections as u32,
-                    buffers: Buffers { count: 8, bytes: 4096 },
+                    buffers: Buffers { count: 16, bytes: 4096 },
                     poll: false,
                 },
             };
@@ -184,6 +184,30 @@ fn a_peer_that_does_not_read_is_paused_and_nothing_is_lost() {
         }
         assert!(shard.drain().pauses > 0);
     });
+}
+
+#[test]
+fn who_sends_much_at_a_time_gets_large_buffers_and_others_do_not() {
+    let Some(shard) = start(Kind::Uring, 8) else { return };
+    let (mut much, mut little) = (shard.connect(), shard.connect());
+    let mut read = vec![0; 32_000];
+    // What is sent at once may be received in pieces, but not each time.
+    let until = Instant::now() + Duration::from_secs(20);
+    while shard.ask(|echo| echo.longest) <= 4096 {
+        assert!(Instant::now() < until, "no receive was longer than an ordinary buffer");
+        much.write_all(&vec![b'm'; 32_000]).unwrap();
+        much.read_exact(&mut read).unwrap();
+        assert!(read.iter().all(|&byte| byte == b'm'));
+        little.write_all(b"l").unwrap();
+        little.read_exact(&mut read[..1]).unwrap();
+        assert_eq!(read[0], b'l');
+    }
+    shard.ask(|echo| echo.longest = 0);
+    little.write_all(&[b'l'; 4096]).unwrap();
+    little.read_exact(&mut read[..4096]).unwrap();
+    assert!(shard.ask(|echo| echo.longest) <= 4096);
+    drop((much, little));
+    shard.drain();
 }
 
 #[test]

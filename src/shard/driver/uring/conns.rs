@@ -13,6 +13,10 @@ use crate::sys::ring::{Completion, Kind};
 /// No buffer.
 pub(super) const NONE: u16 = u16::MAX;
 
+/// After so many full receives on end a connection gets large buffers: what it sends at once is longer than two
+/// ordinary ones.
+const FILLED_MIN: u8 = 2;
+
 /// Bits of a generation within a key, above the connection's 32.
 pub(super) const GENERATION_MASK: u32 = (1 << 24) - 1;
 
@@ -22,6 +26,12 @@ pub(super) struct Conn {
     generation: u32,
     /// A multishot receive is in flight.
     receiving: bool,
+    /// It takes large buffers.
+    receiving_large: bool,
+    /// The next one shall.
+    large: bool,
+    /// So many receives on end brought all that an ordinary buffer holds.
+    filled: u8,
     /// It was asked to end.
     cancelled: bool,
     sending: bool,
@@ -45,6 +55,9 @@ impl Conn {
         socket: None,
         generation: 0,
         receiving: false,
+        receiving_large: false,
+        large: false,
+        filled: 0,
         cancelled: false,
         sending: false,
         paused: false,
@@ -101,6 +114,8 @@ impl<L: Logic> Driver<'_, L> {
         let result = completion.result();
         if let Some(buffer) = completion.buffer() {
             let len = result.unwrap_or(0);
+            self.weigh(id, len);
+            let conn = &mut self.conns[id as usize];
             if conn.closing || len == 0 {
                 self.ring.give_back(buffer);
             } else if conn.paused || conn.holds() {
@@ -119,7 +134,10 @@ impl<L: Logic> Driver<'_, L> {
             Ok(_) | Err(libc::ECANCELED) => None,
             Err(libc::ENOBUFS) => {
                 let conn = &mut self.conns[id as usize];
-                if !std::mem::replace(&mut conn.starved, true) {
+                if conn.receiving_large {
+                    // There may be ordinary ones.
+                    (conn.large, conn.filled) = (false, 0);
+                } else if !std::mem::replace(&mut conn.starved, true) {
                     self.starved.push(id);
                 }
                 None
@@ -138,6 +156,21 @@ impl<L: Logic> Driver<'_, L> {
             }
         }
         self.settle(id);
+    }
+
+    /// Whoever sends much at a time gets large buffers from the next receive on.
+    fn weigh(&mut self, id: ConnId, len: usize) {
+        let outgrows = self.ring.outgrows(len);
+        let conn = &mut self.conns[id as usize];
+        if conn.large || !outgrows {
+            conn.filled = 0;
+            return;
+        }
+        conn.filled += 1;
+        if conn.filled == FILLED_MIN {
+            conn.large = true;
+            self.stop_receiving(id);
+        }
     }
 
     fn deliver(&mut self, id: ConnId, buffer: u16, len: usize) {
@@ -253,8 +286,11 @@ impl<L: Logic> Driver<'_, L> {
             return;
         }
         if let Some(socket) = &conn.socket {
-            conn.receiving = true;
-            self.ring.receive(socket.as_fd(), conn.key(id));
+            (conn.receiving, conn.receiving_large) = (true, conn.large);
+            match conn.large {
+                true => self.ring.receive_large(socket.as_fd(), conn.key(id)),
+                false => self.ring.receive(socket.as_fd(), conn.key(id)),
+            }
         }
     }
 

@@ -80,12 +80,15 @@ struct Driver<'a, L: Logic> {
 pub async fn drive<L: Logic>(logic: &mut L, edges: Edges<L>) -> io::Result<()> {
     let Edges { listeners, mailbox, requests, hosted, bounds } = edges;
     let connections = bounds.connections_max as usize;
+    let mut ring = Ring::new(bounds.buffers)?;
+    ring.provide_large()?;
+    let large = bounds.buffers.large().map_or(0, |large| large.count);
     let mut driver = Driver {
         logic,
-        ring: Ring::new(bounds.buffers)?,
+        ring,
         clock: MonotonicClock,
         conns: (0..connections).map(|_| Conn::FREE).collect(),
-        chain: vec![(NONE, 0); bounds.buffers.count as usize],
+        chain: vec![(NONE, 0); usize::from(bounds.buffers.count + large)],
         starved: Vec::with_capacity(connections),
         resumed: Vec::with_capacity(connections),
         leaving: Vec::with_capacity(connections),
